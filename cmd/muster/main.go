@@ -1,0 +1,4 @@
+// Command muster is the local stack and the operator's commands in one binary.
+package main
+
+func main() {}
