@@ -1,0 +1,134 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// steady is how long a process must live for its next death to count as the first.
+const steady = time.Minute
+
+// process is one program and the operating system's process that runs it now.
+type process struct {
+	program Program
+	owner   *Supervisor
+	quit    chan struct{} // closed by stop: do not start again
+	done    chan struct{} // closed when nothing runs any more
+	ended   string        // why, valid after done
+
+	mu       sync.Mutex // guards those below
+	cmd      *exec.Cmd
+	log      *os.File
+	began    time.Time
+	restarts int
+}
+
+// launch starts the program once.
+func (p *process) launch() error {
+	log, err := openLog(p.program.Log, p.owner.settings.LogCap)
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", p.program.Name, err)
+	}
+	cmd := p.owner.command(p.program, log)
+	if err := cmd.Start(); err != nil {
+		log.Close()
+		return fmt.Errorf("starting %s: %w", p.program.Name, err)
+	}
+	p.mu.Lock()
+	p.cmd, p.log, p.began = cmd, log, time.Now()
+	p.mu.Unlock()
+	p.owner.settings.Started(p.state())
+	return nil
+}
+
+// keep waits for the process to end and, once it had been ready, starts it again. It owns done.
+func (p *process) keep(ready <-chan struct{}) {
+	defer close(p.done)
+	gap := p.owner.settings.FirstGap
+	for {
+		stopTurning := p.turnLogs()
+		err := p.cmd.Wait()
+		stopTurning()
+		p.log.Close()
+		p.ended = "exit status 0"
+		if err != nil {
+			p.ended = err.Error()
+		}
+		select {
+		case <-p.quit:
+			return
+		default:
+		}
+		select {
+		case <-ready:
+		default:
+			return // the first start is the caller's to judge
+		}
+		if time.Since(p.began) > steady {
+			gap = p.owner.settings.FirstGap
+		}
+		for {
+			p.owner.tell(p.program.Name, fmt.Sprintf("ended (%s); starting it again in %s, its log is %s", p.ended, gap, p.program.Log))
+			select {
+			case <-p.quit:
+				return
+			case <-time.After(gap):
+			}
+			gap = min(2*gap, p.owner.settings.LastGap)
+			p.mu.Lock()
+			p.restarts++
+			p.mu.Unlock()
+			err := p.launch()
+			if err == nil {
+				break
+			}
+			p.ended = err.Error()
+		}
+		// A stop that came between the pause and the launch saw the process before this one.
+		select {
+		case <-p.quit:
+			p.signal(syscall.SIGTERM)
+		default:
+		}
+	}
+}
+
+// stop asks the process to end and waits; past the limit, or when ctx ends, it kills it.
+func (p *process) stop(ctx context.Context) error {
+	close(p.quit)
+	p.signal(syscall.SIGTERM)
+	limit := time.NewTimer(p.program.StopLimit)
+	defer limit.Stop()
+	why := fmt.Sprintf("did not stop within %s", p.program.StopLimit)
+	select {
+	case <-p.done:
+		return nil
+	case <-limit.C:
+	case <-ctx.Done():
+		why = "was not given time to stop"
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.done
+	return fmt.Errorf("%s %s and was killed; its log is %s", p.program.Name, why, p.program.Log)
+}
+
+// signal sends sig to the process that runs now; one that has ended is left alone.
+func (p *process) signal(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.cmd.Process.Signal(sig) // the only error is that it has ended
+}
+
+func (p *process) state() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return State{
+		Name: p.program.Name, PID: p.cmd.Process.Pid, Started: p.began, Restarts: p.restarts,
+		Ready: p.program.Ready, Log: p.program.Log,
+	}
+}

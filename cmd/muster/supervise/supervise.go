@@ -1,0 +1,167 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Program is one process to keep alive.
+type Program struct {
+	Name       string
+	Executable string
+	Args       []string
+	Ready      string        // URL that answers 200 once the process does its work
+	Log        string        // file that takes what it prints
+	StartLimit time.Duration // from start to ready, the first time
+	StopLimit  time.Duration // from SIGTERM to SIGKILL
+}
+
+// State is what a process is doing now.
+type State struct {
+	Name     string    `json:"name"`
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started"`
+	Restarts int       `json:"restarts"`
+	Ready    string    `json:"ready"`
+	Log      string    `json:"log"`
+}
+
+// Settings is what the owner of a supervisor passes.
+type Settings struct {
+	Say      func(process, sentence string) // progress for a person; calls do not overlap
+	Started  func(State)                    // after each start, first or again
+	FirstGap time.Duration                  // pause before the first restart; doubles up to LastGap
+	LastGap  time.Duration
+	LogCap   int64 // bytes a log file may reach before it is turned over; one old file is kept
+}
+
+// DefaultSettings says what suits a person at a terminal.
+func DefaultSettings() Settings {
+	return Settings{
+		Say:      func(string, string) {},
+		Started:  func(State) {},
+		FirstGap: 250 * time.Millisecond,
+		LastGap:  10 * time.Second,
+		LogCap:   16 << 20,
+	}
+}
+
+// Supervisor owns the processes that it started. Start and Stop are for one caller at a time.
+type Supervisor struct {
+	settings Settings
+	life     *os.File // writing end of the pipe that children watch; held open, never written
+	watch    *os.File // reading end, which they inherit
+
+	mu      sync.Mutex // guards the four below
+	say     sync.Mutex // one sentence at a time
+	running []*process
+	stopped bool
+}
+
+// New makes a supervisor without processes.
+func New(s Settings) (*Supervisor, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("opening the pipe that the processes watch: %w", err)
+	}
+	return &Supervisor{settings: s, life: w, watch: r}, nil
+}
+
+// Start runs p and returns when it is ready. It fails when p ends before it is ready, when StartLimit passes,
+// or when ctx ends; p is then stopped. From readiness on p is kept alive until Stop.
+func (s *Supervisor) Start(ctx context.Context, p Program) error {
+	proc := &process{program: p, owner: s, quit: make(chan struct{}), done: make(chan struct{})}
+	if err := proc.launch(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.running = append(s.running, proc)
+	s.mu.Unlock()
+	ready := make(chan struct{})
+	go proc.keep(ready)
+
+	limit := time.NewTimer(p.StartLimit)
+	defer limit.Stop()
+	began := time.Now()
+	tell := time.NewTicker(5 * time.Second)
+	defer tell.Stop()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-proc.done:
+			return fmt.Errorf("%s ended before it was ready (%s); its log is %s%s", p.Name, proc.ended, p.Log, lastLines(p.Log))
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", p.Name, context.Cause(ctx))
+		case <-limit.C:
+			return fmt.Errorf("%s was not ready after %s; its log is %s%s", p.Name, p.StartLimit, p.Log, lastLines(p.Log))
+		case <-tell.C:
+			s.tell(p.Name, fmt.Sprintf("not ready yet, %s so far", time.Since(began).Round(time.Second)))
+		case <-poll.C:
+			if answers(ctx, p.Ready) == nil {
+				close(ready)
+				return nil
+			}
+		}
+	}
+}
+
+// States lists the processes in the order of their start.
+func (s *Supervisor) States() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]State, 0, len(s.running))
+	for _, p := range s.running {
+		out = append(out, p.state())
+	}
+	return out
+}
+
+// Stop ends the processes one by one, the last started first, each within its StopLimit. When ctx ends first,
+// what is left is killed at once. It returns what had to be killed; calling it again does nothing.
+func (s *Supervisor) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return nil
+	}
+	s.stopped = true
+	order := slices.Clone(s.running)
+	s.mu.Unlock()
+	slices.Reverse(order)
+	var errs []error
+	for _, p := range order {
+		began := time.Now()
+		if err := p.stop(ctx); err != nil {
+			s.tell(p.program.Name, err.Error())
+			errs = append(errs, err)
+			continue
+		}
+		s.tell(p.program.Name, fmt.Sprintf("stopped in %s", time.Since(began).Round(10*time.Millisecond)))
+	}
+	s.life.Close()
+	s.watch.Close()
+	return errors.Join(errs...)
+}
+
+func (s *Supervisor) tell(name, sentence string) {
+	s.say.Lock()
+	defer s.say.Unlock()
+	s.settings.Say(name, sentence)
+}
+
+// command builds what the operating system runs for p.
+func (s *Supervisor) command(p Program, log *os.File) *exec.Cmd {
+	cmd := exec.Command(p.Executable, append(slices.Clone(p.Args), "--watch-fd", "3")...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{s.watch}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
+}

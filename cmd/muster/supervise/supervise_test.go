@@ -1,0 +1,266 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// The test binary is also the program that the tests supervise: with these arguments it serves /readyz until
+// it is told to stop, or does worse.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "child" {
+		os.Exit(child(os.Args[2], os.Args[3:]))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func child(what string, args []string) int {
+	term := make(chan os.Signal, 1)
+	if what == "deaf" {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(term, syscall.SIGTERM)
+	}
+	fmt.Println("child", what, "begins")
+	if what == "broken" {
+		fmt.Println("cannot find my configuration")
+		return 7
+	}
+	fd, _ := strconv.Atoi(args[len(args)-1])
+	stop, err := Watch(fd, func() { fmt.Println("supervisor is gone"); term <- syscall.SIGTERM })
+	if err != nil {
+		fmt.Println(err)
+		return 8
+	}
+	defer stop()
+	if what == "parent" { // supervises a child of its own until it is killed
+		s, err := New(DefaultSettings())
+		if err != nil {
+			return 9
+		}
+		if err := s.Start(context.Background(), program("grandchild", "good", args[0], args[1])); err != nil {
+			fmt.Println(err)
+			return 9
+		}
+		args = args[2:]
+	}
+	l, err := net.Listen("tcp", args[0])
+	if err != nil {
+		fmt.Println(err)
+		return 9
+	}
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if what == "never" {
+				http.Error(w, "kafka: no broker yet", http.StatusServiceUnavailable)
+			}
+		}))
+	}()
+	<-term
+	fmt.Println("child", what, "ends")
+	return 0
+}
+
+func program(name, what, addr, log string, before ...string) Program {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return Program{
+		Name: name, Executable: self, Args: append(append([]string{"child", what}, before...), addr), Log: log,
+		Ready: "http://" + addr + "/readyz", StartLimit: 10 * time.Second, StopLimit: 5 * time.Second,
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// said collects what the supervisor tells.
+type said struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (s *said) say(name, sentence string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, name+": "+sentence)
+}
+
+func (s *said) all() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.lines, "\n")
+}
+
+func supervisor(t *testing.T) (*Supervisor, *said) {
+	t.Helper()
+	var heard said
+	settings := DefaultSettings()
+	settings.Say, settings.FirstGap = heard.say, 10*time.Millisecond
+	s, err := New(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop(context.Background()) })
+	return s, &heard
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+func TestProcessesStopInTheReverseOfTheirStart(t *testing.T) {
+	s, heard := supervisor(t)
+	dir := t.TempDir()
+	for _, name := range []string{"log", "store", "door"} {
+		if err := s.Start(t.Context(), program(name, "good", freeAddr(t), filepath.Join(dir, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	states := s.States()
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range states {
+		if alive(st.PID) {
+			t.Errorf("%s is left running", st.Name)
+		}
+	}
+	var order []string
+	for line := range strings.Lines(heard.all()) {
+		if name, rest, _ := strings.Cut(line, ":"); strings.Contains(rest, "stopped in") {
+			order = append(order, name)
+		}
+	}
+	if got := strings.Join(order, " "); got != "door store log" {
+		t.Errorf("stopped in the order %q", got)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "door"))
+	if err != nil || !strings.Contains(string(log), "child good ends") {
+		t.Errorf("the log holds %q, %v", log, err)
+	}
+}
+
+func TestAKilledProcessIsStartedAgainAndSaid(t *testing.T) {
+	s, heard := supervisor(t)
+	p := program("sink", "good", freeAddr(t), filepath.Join(t.TempDir(), "log"))
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	first := s.States()[0].PID
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another process answers", func() bool {
+		st := s.States()[0]
+		return st.PID != first && st.Restarts == 1 && Ready(t.Context(), p.Ready) == nil
+	})
+	if !strings.Contains(heard.all(), "sink: ended (signal: killed); starting it again") {
+		t.Errorf("heard %q", heard.all())
+	}
+}
+
+func TestAProgramThatEndsBeforeItIsReadyFailsWithItsLastWords(t *testing.T) {
+	s, _ := supervisor(t)
+	log := filepath.Join(t.TempDir(), "gateway.log")
+	err := s.Start(t.Context(), program("gateway", "broken", freeAddr(t), log))
+	if err == nil {
+		t.Fatal("started")
+	}
+	for _, want := range []string{"gateway ended before it was ready (exit status 7)", log, "cannot find my configuration"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+}
+
+func TestAProgramThatIsNeverReadyFailsAtItsLimitAndNamesItsLog(t *testing.T) {
+	s, _ := supervisor(t)
+	p := program("sink", "never", freeAddr(t), filepath.Join(t.TempDir(), "sink.log"))
+	p.StartLimit = 300 * time.Millisecond
+	err := s.Start(t.Context(), p)
+	if err == nil || !strings.Contains(err.Error(), "not ready after 300ms") || !strings.Contains(err.Error(), p.Log) {
+		t.Fatal(err)
+	}
+}
+
+func TestAProcessThatIgnoresTheStopIsKilledAndSaid(t *testing.T) {
+	s, _ := supervisor(t)
+	p := program("sink", "deaf", freeAddr(t), filepath.Join(t.TempDir(), "log"))
+	p.StopLimit = 100 * time.Millisecond
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	pid := s.States()[0].PID
+	err := s.Stop(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "did not stop within 100ms and was killed") {
+		t.Error(err)
+	}
+	if alive(pid) {
+		t.Error("left running")
+	}
+}
+
+func TestWhenTheSupervisorIsKilledItsProcessesEnd(t *testing.T) {
+	s, _ := supervisor(t)
+	dir := t.TempDir()
+	p := program("parent", "parent", freeAddr(t), filepath.Join(dir, "parent"), freeAddr(t), filepath.Join(dir, "grandchild"))
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(s.States()[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the grandchild notices and ends in its own way", func() bool {
+		b, err := os.ReadFile(filepath.Join(dir, "grandchild"))
+		return err == nil && strings.Contains(string(b), "child good ends")
+	})
+}
+
+func TestALogIsTurnedOverAtItsCapAndOneOldFileKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	f, err := openLog(path, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fmt.Fprint(f, "0123456789abc")
+	if err := turn(path, 10); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(f, "next")
+	now, _ := os.ReadFile(path)
+	old, _ := os.ReadFile(path + ".1")
+	if string(now) != "next" || string(old) != "0123456789abc" {
+		t.Errorf("now %q, before %q", now, old)
+	}
+}
