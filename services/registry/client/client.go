@@ -1,0 +1,106 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "muster.dev/services/registry/api/v1"
+)
+
+const maxAnswer = 8 << 20 // a page of 1,000 devices has 300 KB
+
+// Client calls one registry. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// New makes a client of the registry at base, e.g. http://127.0.0.1:8080, for the bearer of an operator's token.
+func New(base, token string) *Client {
+	return &Client{
+		base:  strings.TrimSuffix(base, "/"),
+		token: token,
+		http:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second}},
+	}
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Enroll asks for a certificate. It is safe to repeat with the same request: the device keeps its number.
+func (c *Client) Enroll(ctx context.Context, e v1.Enrolment) (out v1.Enrolled, err error) {
+	return out, c.do(ctx, http.MethodPost, "/api/v1/devices", e, &out)
+}
+
+// Device reads one device.
+func (c *Client) Device(ctx context.Context, id string) (out v1.Device, err error) {
+	return out, c.do(ctx, http.MethodGet, "/api/v1/devices/"+url.PathEscape(id), nil, &out)
+}
+
+// Devices reads the page of at most limit devices whose numbers come after the given one.
+func (c *Client) Devices(ctx context.Context, after uint32, limit int) (out v1.Devices, err error) {
+	path := "/api/v1/devices?after=" + strconv.FormatUint(uint64(after), 10) + "&limit=" + strconv.Itoa(limit)
+	return out, c.do(ctx, http.MethodGet, path, nil, &out)
+}
+
+// DefineSchema publishes a schema, or finds the one with this content.
+func (c *Client) DefineSchema(ctx context.Context, metrics []v1.Metric) (out v1.Schema, err error) {
+	return out, c.do(ctx, http.MethodPost, "/api/v1/schemas", v1.Schema{Metrics: metrics}, &out)
+}
+
+// Schema reads a schema.
+func (c *Client) Schema(ctx context.Context, id uint32) (out v1.Schema, err error) {
+	return out, c.do(ctx, http.MethodGet, "/api/v1/schemas/"+strconv.FormatUint(uint64(id), 10), nil, &out)
+}
+
+// do sends in as JSON and reads the answer into out. A refusal is a *v1.Problem; any other error says nothing about
+// whether the registry acted.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode a request to the registry: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return fmt.Errorf("request to the registry: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the registry: %w", err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the registry's answer: %w", err)
+	}
+	if res.StatusCode >= 300 {
+		problem := &v1.Problem{}
+		if json.Unmarshal(data, problem) != nil || problem.Title == "" {
+			problem = &v1.Problem{Title: "the registry answered " + res.Status}
+		}
+		problem.Status = res.StatusCode
+		return problem
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return errors.Join(fmt.Errorf("the registry's answer to %s %s is not what was expected", method, path), err)
+	}
+	return nil
+}

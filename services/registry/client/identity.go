@@ -1,0 +1,119 @@
+package client
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	v1 "muster.dev/services/registry/api/v1"
+)
+
+// The files of a device's identity, so that `curl --cacert DIR/ca.pem --cert DIR/cert.pem --key DIR/key.pem` works.
+const (
+	CAFile   = "ca.pem"
+	CertFile = "cert.pem"
+	KeyFile  = "key.pem"
+)
+
+// Enroll enrols a device with the registry at base and writes its identity into dir. The key is made here, before
+// the registry is asked, and kept: whoever repeats an Enroll whose answer was lost gets the same number and a
+// fresh certificate. The request's CSR is filled in here.
+func Enroll(ctx context.Context, base, token string, e v1.Enrolment, dir string) (v1.Enrolled, error) {
+	c := New(base, token)
+	defer c.Close()
+	return c.EnrollInto(ctx, e, dir)
+}
+
+// EnrollInto is Enroll over a client's connections: for those who enrol many.
+func (c *Client) EnrollInto(ctx context.Context, e v1.Enrolment, dir string) (v1.Enrolled, error) {
+	key, err := ensureKey(dir)
+	if err != nil {
+		return v1.Enrolled{}, err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return v1.Enrolled{}, fmt.Errorf("make a certificate request: %w", err)
+	}
+	e.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
+	out, err := c.Enroll(ctx, e)
+	if err != nil {
+		return v1.Enrolled{}, err
+	}
+	if err := replace(filepath.Join(dir, CAFile), []byte(out.CA), 0o644); err != nil {
+		return v1.Enrolled{}, err
+	}
+	return out, replace(filepath.Join(dir, CertFile), []byte(out.Certificate), 0o644)
+}
+
+// ensureKey reads the key in dir or makes one, P-256.
+func ensureKey(dir string) (crypto.Signer, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("identity directory: %w", err)
+	}
+	path := filepath.Join(dir, KeyFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeKey(path)
+	} else if err != nil {
+		return nil, fmt.Errorf("device key: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("device key %s is not PEM", path)
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("device key %s: %w", path, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("device key %s of type %T cannot sign", path, key)
+	}
+	return signer, nil
+}
+
+func makeKey(path string) (crypto.Signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a device key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode a device key: %w", err)
+	}
+	return key, replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+// replace puts data at path whole: through a file of mode 0600 beside it, so that a key is never readable by others.
+func replace(path string, data []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
