@@ -1,0 +1,73 @@
+# Muster: what a person runs. `make up` and `make test` do all their own set-up; they need Go and npm.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+MODULES := $(shell sed -n 's|^[[:space:]]*\./|./|p' go.work)
+ARGS    ?=
+FUZZTIME ?= 10s
+BENCHTIME ?= 1s
+SEED    ?=
+
+.PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e image clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+up: build engine ## the local stack in the foreground (ARGS="--devices 100")
+	@exec bin/muster up $(ARGS)
+
+build: ## bin/muster
+	@echo "building bin/muster (the first time takes a minute)" >&2
+	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muster ./cmd/muster
+
+engine: ## the embedded ClickHouse, by npm ci
+	@.ci/engine
+
+test: engine ## every test of every module
+	go test -timeout 10m work
+
+check: format vet lint tidy house ## format, vet, lint, tidy, the house's rules
+
+format:
+	@bad=$$(gofmt -l $(MODULES)); [ -z "$$bad" ] || { echo "gofmt would change:"; echo "$$bad"; exit 1; }
+
+vet:
+	go vet work
+
+lint: bin/tools/staticcheck
+	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && "$(CURDIR)/bin/tools/staticcheck" ./...); done
+
+bin/tools/staticcheck: tools/go.mod tools/go.sum
+	@mkdir -p bin/tools
+	cd tools && GOWORK=off go build -o ../bin/tools/staticcheck honnef.co/go/tools/cmd/staticcheck
+
+tidy:
+	@for m in $(MODULES) ./tools; do echo "tidy $$m"; (cd $$m && GOWORK=off go mod tidy -diff); done
+
+house: ## imports, names, words and sizes that the house allows
+	go test -count=1 -run '^TestHouse' ./cmd/muster/house
+
+race: engine ## every test under the race detector
+	go test -race -timeout 30m work
+
+fuzz: ## each fuzz target for FUZZTIME
+	@.ci/fuzz $(FUZZTIME)
+
+bench: engine ## the figures, beside the machine's floor of the same run
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m work
+
+torture: engine build ## the fault matrix in full; SEED=n replays a run
+	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) go test -count=1 -v -timeout 6h -run '^TestTorture' work
+
+e2e: engine ## the whole stack through its public surface
+	go test -count=1 -v -timeout 15m -run '^TestStack|^TestReadme' ./cmd/muster
+
+image: ## the services' image
+	docker build -f deploy/compose/Dockerfile --build-arg VERSION=$(VERSION) -t muster:$(VERSION) .
+
+clean: ## what was built; the data stays
+	rm -rf bin
