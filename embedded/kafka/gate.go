@@ -1,0 +1,81 @@
+package kafka
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// gate is the broker's listener while its rights are being set: connections from outside wait in the kernel's
+// queue until open, and the steward comes in by a pipe. Without it a producer that reconnects in the first
+// milliseconds after a restart would be refused for want of an ACL, which clients take as final.
+type gate struct {
+	net.Listener
+	conns    chan net.Conn
+	done     chan struct{}
+	openOnce sync.Once
+	stopOnce sync.Once
+	accepts  sync.WaitGroup
+	failed   chan error
+}
+
+func newGate(ln net.Listener) *gate {
+	return &gate{Listener: ln, conns: make(chan net.Conn), done: make(chan struct{}), failed: make(chan error, 1)}
+}
+
+// open lets the outside in.
+func (g *gate) open() {
+	g.openOnce.Do(func() {
+		g.accepts.Go(func() {
+			for {
+				c, err := g.Listener.Accept()
+				if err != nil {
+					g.failed <- err
+					return
+				}
+				select {
+				case g.conns <- c:
+				case <-g.done:
+					c.Close()
+					return
+				}
+			}
+		})
+	})
+}
+
+// dial connects from inside, whether or not the gate is open.
+func (g *gate) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case g.conns <- theirs:
+		return ours, nil
+	case <-g.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept implements net.Listener.
+func (g *gate) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.conns:
+		return c, nil
+	case err := <-g.failed:
+		return nil, err
+	case <-g.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener and may be called more than once, as kfake does.
+func (g *gate) Close() error {
+	var err error
+	g.stopOnce.Do(func() {
+		close(g.done)
+		err = g.Listener.Close()
+		g.accepts.Wait()
+	})
+	return err
+}
