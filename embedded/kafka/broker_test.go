@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"os"
@@ -227,6 +228,7 @@ func TestACapTrimsTheOldAndNeverTheYoung(t *testing.T) {
 	cl := client(t, b.Addr(), "", "")
 	createTopics(t, cl, topicTelemetry)
 	value := make([]byte, 500)
+	rand.Read(value) // else it is compressed away
 	for _, at := range []time.Time{time.Now().AddDate(0, 0, -2), time.Now().AddDate(0, 0, -2), time.Now(), time.Now(), time.Now(), time.Now()} {
 		if err := cl.ProduceSync(within(t), &kgo.Record{Topic: topicTelemetry, Value: value, Timestamp: at}).FirstErr(); err != nil {
 			t.Fatal(err)
