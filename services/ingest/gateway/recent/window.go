@@ -1,0 +1,163 @@
+package recent
+
+import "sync"
+
+// Key names one message of one device for ever.
+type Key struct {
+	Device uint32
+	Boot   uint32
+	Seq    uint64
+	Stream uint8
+}
+
+// Verdict is what a key is to the window.
+type Verdict uint8
+
+const (
+	// Fresh is a key that is not remembered: publish it, then Settle the flight.
+	Fresh Verdict = iota
+	// Flying is a key with the same hash on its way to the log: wait for its flight.
+	Flying
+	// Known is a key with the same hash that the log confirmed.
+	Known
+	// Conflict is a key that stands for another payload.
+	Conflict
+)
+
+// Window is the bounded memory. Safe for concurrent use.
+type Window struct {
+	shards [shards]shard
+}
+
+const shards = 32
+
+type shard struct {
+	mu     sync.Mutex
+	known  map[Key]uint32     // guarded by mu: hashes of what the log confirmed; no pointers, so that the GC skips it
+	order  []Key              // guarded by mu: ring of known's keys, oldest at next
+	next   int                // guarded by mu
+	flying map[Key]*Flight    // guarded by mu; as many as the producer may hold
+	high   map[uint64]counter // guarded by mu: per device and stream
+	most   int
+}
+
+type counter struct {
+	boot uint32
+	seq  uint64
+}
+
+// Flight is one message on its way to the log.
+type Flight struct {
+	key  Key
+	hash uint32
+	wait chan struct{} // made by the first that joins, closed when settled; guarded by the shard
+	err  error         // written before wait closes
+}
+
+// NewWindow remembers about most confirmed keys, and the counters of as many devices.
+func NewWindow(most int) *Window {
+	w := &Window{}
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.most = max(most/shards, 1)
+		s.known = make(map[Key]uint32)
+		s.flying = map[Key]*Flight{}
+		s.high = map[uint64]counter{}
+	}
+	return w
+}
+
+func (w *Window) shard(k Key) *shard { return &w.shards[k.Device%shards] }
+
+// Begin looks the key up. With Fresh and Flying a flight comes back: for Fresh it is f, which the caller owns until it
+// is settled and must settle exactly once; for Flying it is another's, to be waited for. regressed tells that a fresh
+// key's seq lies below one that this boot used before.
+func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight, regressed bool) {
+	s := w.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.flying[k]; other != nil {
+		if other.hash != hash {
+			return Conflict, nil, false
+		}
+		if other.wait == nil {
+			other.wait = make(chan struct{})
+		}
+		return Flying, other, false
+	}
+	if known, ok := s.known[k]; ok {
+		if known != hash {
+			return Conflict, nil, false
+		}
+		return Known, nil, false
+	}
+	*f = Flight{key: k, hash: hash}
+	s.flying[k] = f
+	return Fresh, f, s.count(k)
+}
+
+// count moves the high mark of the device's stream.
+func (s *shard) count(k Key) (regressed bool) {
+	id := uint64(k.Device)<<8 | uint64(k.Stream)
+	last, ok := s.high[id]
+	if ok && last.boot == k.Boot && k.Seq < last.seq {
+		return true
+	}
+	if !ok && len(s.high) >= s.most {
+		for other := range s.high { // any: a device that is forgotten only loses a warning
+			delete(s.high, other)
+			break
+		}
+	}
+	s.high[id] = counter{boot: k.Boot, seq: k.Seq}
+	return false
+}
+
+// Settle ends a flight. With a nil err its key is remembered as confirmed; with an error it is forgotten, since
+// nobody knows whether the log has it: a retry must go to the log again.
+func (w *Window) Settle(f *Flight, err error) {
+	s := w.shard(f.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.flying, f.key)
+	if err == nil {
+		s.remember(f.key, f.hash)
+	}
+	f.err = err
+	if f.wait != nil {
+		close(f.wait)
+	}
+}
+
+func (s *shard) remember(k Key, hash uint32) {
+	if len(s.order) < s.most {
+		s.order = append(s.order, k)
+	} else {
+		delete(s.known, s.order[s.next])
+		s.order[s.next] = k
+		s.next = (s.next + 1) % s.most
+	}
+	s.known[k] = hash
+}
+
+// Done closes when another's flight is settled; Err is valid from then on.
+func (f *Flight) Done() <-chan struct{} { return f.wait }
+
+// Err is how the flight ended.
+func (f *Flight) Err() error { return f.err }
+
+// Joined tells whether somebody waits, or ever waited, for the flight: its memory must not be used again then.
+// Only valid once it is settled.
+func (f *Flight) Joined() bool { return f.wait != nil }
+
+// Len is how many keys are known and how many are flying.
+func (w *Window) Len() (known, flying int) {
+	for i := range w.shards {
+		s := &w.shards[i]
+		s.mu.Lock()
+		known += len(s.known)
+		flying += len(s.flying)
+		s.mu.Unlock()
+	}
+	return known, flying
+}
