@@ -1,0 +1,184 @@
+package bootstrap
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"muster.dev/services/registry/authority"
+)
+
+// Holder is one process, or one engine, that is handed files of its own.
+type Holder struct {
+	Name    string
+	UID     int      // who owns its folder
+	Secrets []string // the shared secrets that it is given
+	Servers []string // host names that its server certificate carries; none, no certificate
+	Owns    string   // "ca" for the one holder of the authority
+}
+
+// Secrets that more than one holder needs are made once and copied to each.
+const (
+	KafkaAdmin        = "kafka-admin"
+	KafkaGateway      = "kafka-gateway"
+	KafkaSink         = "kafka-sink"
+	KafkaRegistry     = "kafka-registry"
+	KafkaReader       = "kafka-reader"
+	ClickHouseService = "clickhouse-service"
+	OperatorToken     = "operator-token"
+	AdminPassword     = "admin-password"
+)
+
+// Compose is the table of the Compose stack: which user may read what. The users are those of
+// deploy/compose/compose.yaml; a test holds the two together.
+func Compose() []Holder {
+	return []Holder{
+		{Name: "registry", UID: 65530, Secrets: []string{KafkaRegistry, ClickHouseService, OperatorToken}, Owns: "ca"},
+		{Name: "gateway", UID: 65531, Secrets: []string{KafkaGateway}, Servers: append([]string{"gateway"}, authority.LoopbackHosts...)},
+		{Name: "sink", UID: 65532, Secrets: []string{KafkaSink, ClickHouseService}},
+		{Name: "migrate", UID: 65533, Secrets: []string{ClickHouseService}},
+		{Name: "retention", UID: 65534, Secrets: []string{ClickHouseService}},
+		{Name: "principals", UID: 65529, Secrets: []string{KafkaAdmin, KafkaGateway, KafkaSink, KafkaRegistry, KafkaReader}},
+		{Name: "otel-collector", UID: 65528, Secrets: []string{ClickHouseService}},
+		{Name: "redpanda", UID: 101, Secrets: []string{KafkaAdmin}},
+		{Name: "clickhouse", UID: 101, Secrets: []string{ClickHouseService}},
+		{Name: "grafana", UID: 472, Secrets: []string{AdminPassword}},
+		{Name: "operator", UID: 0, Secrets: []string{KafkaReader, OperatorToken, AdminPassword}},
+	}
+}
+
+// Make hands every holder its folder under dir. It may be repeated: a secret, a certificate that is good and the
+// authority stay as they are, so a second start of the stack changes nothing. chown is called for each path that
+// is to have its holder's owner; nil leaves all to the caller's user. On an error some folders may be complete
+// and others missing: call again.
+func Make(dir, trustDomain string, holders []Holder, chown func(path string, uid int) error) error {
+	if chown == nil {
+		chown = func(string, int) error { return nil }
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("identity folder: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // each holder finds its own folder in it, and no other opens
+		return fmt.Errorf("identity folder: %w", err)
+	}
+	caDir, owner, err := authorityFolder(dir, holders)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(caDir), 0o700); err != nil {
+		return fmt.Errorf("folder of the authority: %w", err)
+	}
+	// The authority insists on a folder of its own user; while it is at work that is the caller.
+	if err := chownTree(caDir, os.Getuid(), chown); err != nil {
+		return err
+	}
+	ca, err := authority.Init(caDir, trustDomain)
+	if err != nil {
+		return err
+	}
+	secrets := map[string]string{}
+	for _, h := range holders {
+		if err := h.fill(dir, ca, secrets, chown); err != nil {
+			return fmt.Errorf("files of %s: %w", h.Name, err)
+		}
+	}
+	return chownTree(filepath.Dir(caDir), owner, chown)
+}
+
+func authorityFolder(dir string, holders []Holder) (path string, uid int, err error) {
+	for _, h := range holders {
+		if h.Owns == "ca" {
+			return filepath.Join(dir, h.Name, "ca"), h.UID, nil
+		}
+	}
+	return "", 0, errors.New("no holder owns the certificate authority")
+}
+
+// fill makes what h lacks. A secret that any holder already has is that holder's: secrets remembers those met
+// and find looks among the folders of all.
+func (h Holder) fill(dir string, ca *authority.Authority, secrets map[string]string, chown func(string, int) error) error {
+	own := filepath.Join(dir, h.Name)
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(own, 0o700); err != nil {
+		return err
+	}
+	for _, name := range h.Secrets {
+		value, ok := secrets[name]
+		if !ok {
+			var err error
+			if value, err = find(dir, name); err != nil {
+				return err
+			}
+			secrets[name] = value
+		}
+		path := filepath.Join(own, name)
+		if got, err := os.ReadFile(path); err == nil && string(got) == value {
+			continue
+		}
+		if err := replace(path, []byte(value), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := replace(filepath.Join(own, "ca.pem"), ca.CA(), 0o644); err != nil {
+		return err
+	}
+	if len(h.Servers) > 0 {
+		if err := ca.EnsureServer(filepath.Join(own, "server.pem"), filepath.Join(own, "server.key"), h.Servers...); err != nil {
+			return err
+		}
+	}
+	return chownTree(own, h.UID, chown)
+}
+
+// find returns the secret that any holder has, or makes it.
+func find(dir, name string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "*", name))
+	if err != nil {
+		return "", err
+	}
+	for _, path := range found {
+		value, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		if len(value) > 0 {
+			return string(value), nil
+		}
+	}
+	raw := make([]byte, 24)
+	if _, err := rand.Read(raw); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// replace writes a file so that a crash leaves the old one or the new one.
+func replace(path string, data []byte, mode fs.FileMode) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(tmp, mode); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+func chownTree(root string, uid int, chown func(string, int) error) error {
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return chown(path, uid)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
