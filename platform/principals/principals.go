@@ -58,6 +58,10 @@ const (
 	txn     = kmsg.ACLResourceTypeTransactionalId
 )
 
+// iterations is RFC 5802's and Kafka's default. The embedded broker announces this number whatever was set, so
+// another would lock every user out there; the secrets are 192 random bits, which no count has to protect.
+const iterations = 4096
+
 // clusterName is the one name that a cluster resource has in Kafka.
 const clusterName = "kafka-cluster"
 
@@ -95,7 +99,7 @@ func Ensure(ctx context.Context, cl *kgo.Client, secrets map[string]string) erro
 		if !ok || secret == "" {
 			return fmt.Errorf("principal %q has no secret: give it one before the log is opened to it", name)
 		}
-		users = append(users, kadm.UpsertSCRAM{User: name, Mechanism: kadm.ScramSha256, Iterations: 8192, Password: secret})
+		users = append(users, kadm.UpsertSCRAM{User: name, Mechanism: kadm.ScramSha256, Iterations: iterations, Password: secret})
 	}
 	altered, err := adm.AlterUserSCRAMs(ctx, nil, users)
 	if err != nil {
