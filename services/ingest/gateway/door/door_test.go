@@ -1,0 +1,347 @@
+package door_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"muster.dev/proto/identity"
+	"muster.dev/services/ingest/gateway/door"
+	"muster.dev/services/ingest/gateway/gatewaytest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type house struct {
+	*door.Door
+	ca       *gatewaytest.Authority
+	material *door.Material
+	reg      *prometheus.Registry
+	files    door.Files
+}
+
+var limits = door.Limits{Connections: 50, PerAddress: 40, PerDevice: 4, Handshakes: 8, HandshakeTimeout: 5 * time.Second}
+
+// open starts a door behind which each connection hears who it is.
+func open(t *testing.T, l door.Limits) *house {
+	t.Helper()
+	h := &house{ca: gatewaytest.NewAuthority(t), reg: prometheus.NewRegistry()}
+	server := h.ca.Server("server")
+	h.files = door.Files{Certificate: server.Cert, Key: server.Key, ClientCA: h.ca.CA()}
+	var err error
+	if h.material, err = door.LoadMaterial(h.files); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Door = door.Open(ln, h.material, gatewaytest.TrustDomain, l, h.reg)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := h.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			p := door.PeerOf(c)
+			fmt.Fprintf(c, "device=%s crowded=%v err=%v\n", p.Device, p.Crowded, p.Err)
+		}
+	}()
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+	})
+	return h
+}
+
+// enter connects and reads what the door made of it. TLS 1.3 tells a client of a refusal on its first read.
+func (h *house) enter(t *testing.T, cfg *tls.Config) (string, *tls.Conn, error) {
+	t.Helper()
+	d := &net.Dialer{Timeout: 5 * time.Second}
+	c, err := tls.DialWithDialer(d, "tcp", h.Addr().String(), cfg)
+	if err != nil {
+		return "", nil, err
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return line, c, err
+}
+
+func (h *house) metric(t *testing.T, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := h.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			match := len(m.GetLabel()) == len(labels)
+			for i, l := range m.GetLabel() {
+				match = match && l.GetValue() == labels[i]
+			}
+			if match {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s %v", name, labels)
+	return 0
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func TestADeviceIsWhoItsCertificateSays(t *testing.T) {
+	h := open(t, limits)
+	line, c, err := h.enter(t, h.ca.Client(h.ca.Device("boiler-1.a_b")))
+	if err != nil || line != "device=boiler-1.a_b crowded=false err=<nil>\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	if c.ConnectionState().DidResume {
+		t.Error("resumed")
+	}
+	if h.metric(t, "muster_gateway_connections") != 1 || h.metric(t, "muster_gateway_connections_accepted_total") != 1 {
+		t.Error("not counted")
+	}
+}
+
+func TestNoSessionIsResumed(t *testing.T) {
+	h := open(t, limits)
+	cfg := h.ca.Client(h.ca.Device("boiler-1"))
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	for range 2 {
+		_, c, err := h.enter(t, cfg)
+		if err != nil || c.ConnectionState().DidResume {
+			t.Fatalf("%v, resumed %v", err, c != nil && c.ConnectionState().DidResume)
+		}
+	}
+}
+
+func TestACertificateWithoutOneSPIFFEIdentityNamesNoDevice(t *testing.T) {
+	h := open(t, limits)
+	client := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	uri := func(path string) *url.URL { return gatewaytest.URI(t, path) }
+	base := "spiffe://" + gatewaytest.TrustDomain + "/device/"
+	for name, cert := range map[string]*x509.Certificate{
+		"none":           {ExtKeyUsage: client},
+		"cn-only":        {ExtKeyUsage: client, Subject: pkix.Name{CommonName: "boiler-1"}},
+		"two":            {ExtKeyUsage: client, URIs: []*url.URL{uri(base + "a"), uri(base + "b")}},
+		"other-domain":   {ExtKeyUsage: client, URIs: []*url.URL{uri("spiffe://other.test/device/a")}},
+		"upper-case":     {ExtKeyUsage: client, URIs: []*url.URL{uri(base + "Boiler")}},
+		"dots":           {ExtKeyUsage: client, URIs: []*url.URL{uri(base + "a/../b")}},
+		"escaped":        {ExtKeyUsage: client, URIs: []*url.URL{uri(base + "a%2fb")}},
+		"service":        {ExtKeyUsage: client, URIs: []*url.URL{uri("spiffe://" + gatewaytest.TrustDomain + "/service/sink")}},
+		"dns-is-no-name": {ExtKeyUsage: client, DNSNames: []string{"boiler-1"}},
+	} {
+		line, _, err := h.enter(t, h.ca.Client(h.ca.Issue(name, cert)))
+		if err != nil || !strings.HasPrefix(line, "device= ") || strings.Contains(line, "err=<nil>") {
+			t.Errorf("%s: %q, %v", name, line, err)
+		}
+	}
+}
+
+func TestWhoCannotProveAnythingDoesNotComeIn(t *testing.T) {
+	h := open(t, limits)
+	good := h.ca.Device("boiler-1")
+	stranger := gatewaytest.NewAuthority(t).Device("boiler-1")
+	old := h.ca.Issue("old", &x509.Certificate{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	early := h.ca.Issue("early", &x509.Certificate{NotBefore: time.Now().Add(time.Hour), NotAfter: time.Now().Add(2 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	server := h.ca.Server("as-client")
+	anyUse := h.ca.Issue("any-use", &x509.Certificate{URIs: []*url.URL{gatewaytest.URI(t, "spiffe://"+gatewaytest.TrustDomain+"/device/a")}})
+	without := h.ca.Client(good)
+	without.Certificates = nil
+	tls12 := h.ca.Client(good)
+	tls12.MinVersion, tls12.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	for name, cfg := range map[string]*tls.Config{
+		"no certificate": without, "another authority": h.ca.Client(stranger), "expired": h.ca.Client(old), "not yet valid": h.ca.Client(early),
+		"for servers": h.ca.Client(server), "for no use in particular": h.ca.Client(anyUse), "TLS 1.2": tls12,
+	} {
+		if line, _, err := h.enter(t, cfg); err == nil {
+			t.Errorf("%s: came in: %q", name, line)
+		}
+	}
+	eventually(t, "failures are counted and connections gone", func() bool {
+		return h.metric(t, "muster_gateway_handshake_errors_total", "certificate") == 6 &&
+			h.metric(t, "muster_gateway_handshake_errors_total", "protocol") == 1 && h.metric(t, "muster_gateway_connections") == 0
+	})
+}
+
+func TestPlainHTTPIsTold(t *testing.T) {
+	h := open(t, limits)
+	c, err := net.Dial("tcp", h.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST /v1/telemetry HTTP/1.1\r\n\r\n")
+	got, _ := io.ReadAll(c)
+	if !strings.HasPrefix(string(got), "HTTP/1.0 400") || !strings.Contains(string(got), "client certificate") {
+		t.Errorf("%q", got)
+	}
+	eventually(t, "counted", func() bool { return h.metric(t, "muster_gateway_handshake_errors_total", "plain") == 1 })
+}
+
+func TestASilentHandshakeEnds(t *testing.T) {
+	l := limits
+	l.HandshakeTimeout, l.Handshakes = 100*time.Millisecond, 2
+	h := open(t, l)
+	for range 4 { // twice as many as may shake hands at once
+		c, err := net.Dial("tcp", h.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	if _, _, err := h.enter(t, h.ca.Client(h.ca.Device("patient"))); err != nil {
+		t.Errorf("an honest one behind them: %v", err)
+	}
+	eventually(t, "four timeouts", func() bool { return h.metric(t, "muster_gateway_handshake_errors_total", "timeout") == 4 })
+}
+
+func TestConnectionsAreCapped(t *testing.T) {
+	l := limits
+	l.PerAddress, l.PerDevice = 5, 2
+	h := open(t, l)
+	one := h.ca.Client(h.ca.Device("one"))
+	var first *tls.Conn
+	for i := range 3 {
+		line, c, err := h.enter(t, one)
+		if want := fmt.Sprintf("device=one crowded=%v err=<nil>\n", i == 2); err != nil || line != want {
+			t.Fatalf("connection %d: %q, %v", i, line, err)
+		}
+		if i == 0 {
+			first = c
+		}
+	}
+	for range 2 {
+		if _, _, err := h.enter(t, h.ca.Client(h.ca.Device("two"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if line, _, err := h.enter(t, h.ca.Client(h.ca.Device("three"))); err == nil {
+		t.Fatalf("a sixth connection of the address: %q", line)
+	}
+	if h.metric(t, "muster_gateway_connections_refused_total", "address") != 1 {
+		t.Error("not counted")
+	}
+	_ = first
+}
+
+func TestARevokedDevicesConnectionsEnd(t *testing.T) {
+	h := open(t, limits)
+	_, bad, err := h.enter(t, h.ca.Client(h.ca.Device("bad")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, good, err := h.enter(t, h.ca.Client(h.ca.Device("good")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := h.CloseIf(func(d identity.Device) bool { return d == "bad" }); n != 1 {
+		t.Errorf("%d closed", n)
+	}
+	var one [1]byte
+	if _, err := bad.Read(one[:]); err == nil {
+		t.Error("still open")
+	}
+	if err := good.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Read(one[:]); err == nil || !strings.Contains(err.Error(), "timeout") {
+		t.Errorf("the neighbour: %v", err)
+	}
+	if n := testutil.CollectAndCount(h.reg, "muster_gateway_connections"); n != 1 || h.metric(t, "muster_gateway_connections") != 1 {
+		t.Error("the count is wrong")
+	}
+}
+
+func TestANewCertificateIsTakenWithoutAStop(t *testing.T) {
+	h := open(t, limits)
+	cfg := h.ca.Client(h.ca.Device("one"))
+	_, before, err := h.enter(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := h.material.Reload(); changed || err != nil {
+		t.Fatalf("nothing changed: %v %v", changed, err)
+	}
+	next := h.ca.Server("next")
+	replace(t, next.Cert, h.files.Certificate)
+	if _, err := h.material.Reload(); err == nil {
+		t.Error("a certificate without its key is taken")
+	}
+	if _, _, err := h.enter(t, cfg); err != nil {
+		t.Errorf("in between: %v", err)
+	}
+	replace(t, next.Key, h.files.Key)
+	ctx := t.Context()
+	watched := make(chan error, 1)
+	go func() { watched <- h.material.Watch(ctx, 5*time.Millisecond, slog.New(slog.DiscardHandler)) }()
+	eventually(t, "the new certificate is not shown", func() bool {
+		_, after, err := h.enter(t, cfg)
+		return err == nil && after.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(before.ConnectionState().PeerCertificates[0].SerialNumber) != 0
+	})
+	t.Cleanup(func() {
+		if err := <-watched; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func replace(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesThatCannotBeUsedAreNamed(t *testing.T) {
+	ca := gatewaytest.NewAuthority(t)
+	s := ca.Server("server")
+	for name, f := range map[string]door.Files{
+		"missing.pem": {Certificate: "missing.pem", Key: s.Key, ClientCA: ca.CA()},
+		s.Key:         {Certificate: s.Cert, Key: s.Cert, ClientCA: ca.CA()},
+		"client_ca":   {Certificate: s.Cert, Key: s.Key, ClientCA: s.Key},
+	} {
+		_, err := door.LoadMaterial(f)
+		if err == nil || (name != s.Key && !strings.Contains(err.Error(), name)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package door
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+
+	"muster.dev/proto/identity"
+)
+
+// Peer is who stands at the other end of a connection, fixed once it has shaken hands.
+type Peer struct {
+	Device identity.Device
+	// Err is why the certificate names no device; Device is empty then.
+	Err error
+	// Crowded: the device holds as many connections as it may, this one is to be refused.
+	Crowded bool
+}
+
+// PeerOf is the peer of a connection that Accept gave.
+func PeerOf(c net.Conn) *Peer {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if in, ok := c.(*conn); ok {
+		return &in.peer
+	}
+	return &Peer{Err: fmt.Errorf("a connection of type %T has no peer", c)}
+}
+
+// identify reads the one name that counts: exactly one URI SAN, a SPIFFE id of a device. The common name and other
+// names say nothing.
+func identify(trustDomain string, leaf *x509.Certificate) (identity.Device, error) {
+	if n := len(leaf.URIs); n != 1 {
+		return "", fmt.Errorf("the certificate has %d URI names, it must have exactly one: spiffe://%s/device/<id>", n, trustDomain)
+	}
+	return identity.ParseURL(trustDomain, leaf.URIs[0])
+}
