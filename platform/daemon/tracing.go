@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,7 +23,7 @@ func newTracing(ctx context.Context, s Settings, log *slog.Logger, reg prometheu
 	if s.OTLPEndpoint == "" {
 		return noop.NewTracerProvider(), nothing, nil
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.OTLPEndpoint))
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimRight(s.OTLPEndpoint, "/")+"/v1/traces"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("trace exporter for %s: %w", s.OTLPEndpoint, err)
 	}
