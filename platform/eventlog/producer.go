@@ -64,6 +64,7 @@ type Producer struct {
 	client     *kgo.Client
 	stallAfter time.Duration
 	metrics    *producerMetrics
+	deadlines  *deadlines
 	inFlight   inFlight
 }
 
@@ -87,7 +88,6 @@ func NewProducer(cfg Config, s ProducerSettings, reg prometheus.Registerer) (*Pr
 		kgo.MaxBufferedBytes(s.MaxBufferedBytes),
 		kgo.ProduceRequestTimeout(s.RequestTimeout),
 		kgo.RequestTimeoutOverhead(s.RequestTimeout),
-		kgo.RecordDeliveryTimeout(s.DeliveryTimeout),
 		// A topic that a broker does not know yet, just after its creation or a broker's start, is waited for as
 		// long as any other fault: DeliveryTimeout ends it.
 		kgo.UnknownTopicRetries(-1),
@@ -95,30 +95,34 @@ func NewProducer(cfg Config, s ProducerSettings, reg prometheus.Registerer) (*Pr
 	if err != nil {
 		return nil, fmt.Errorf("kafka producer: %w", err)
 	}
-	p := &Producer{client: client, stallAfter: s.StallAfter}
+	p := &Producer{client: client, stallAfter: s.StallAfter, deadlines: newDeadlines(s.DeliveryTimeout)}
 	p.metrics, err = newProducerMetrics(p, reg)
 	if err != nil {
+		p.deadlines.end()
 		client.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// TryPublish hands a record over and returns at once; done is called exactly once, from another goroutine or,
-// when the buffers are full, before TryPublish returns (ErrFull: surely not in the log). nil means that the log
-// has the record and rec carries its partition and offset; any other error leaves open whether it has. done must
-// not block: all the producer's calls of it come one after another.
+// TryPublish hands a record over and returns at once; done is called exactly once, from another goroutine. nil
+// means that the log has the record and rec carries its partition and offset; ErrFull, which comes at once, that it
+// surely has not; any other error leaves it open. done must not block: all the producer's calls of it come one
+// after another. The record is the producer's until then.
 //
 // The timestamp is the caller's and becomes the record's CreateTime, in milliseconds; zero is now. A record without
 // a key goes to rec.Partition. Nobody's ctx can take a record back: kgo fails a partition's whole batch by the ctx
 // of its first record, so one caller's disconnect would fail its neighbours.
 func (p *Producer) TryPublish(rec *kgo.Record, done func(*kgo.Record, error)) {
-	if rec.Context != nil {
-		rec.Context = context.WithoutCancel(rec.Context) // its values are kept, for tracing
-	}
 	f := &flight{started: time.Now(), producer: p, done: done}
+	ctx := p.deadlines.next(f.started)
+	if rec.Context == nil {
+		rec.Context = ctx
+	} else {
+		rec.Context = valued{ctx, rec.Context} // for tracing; its end is not ours
+	}
 	p.inFlight.add(f)
-	p.client.TryProduce(context.Background(), rec, f.land)
+	p.client.TryProduce(ctx, rec, f.land)
 }
 
 // Publish is TryPublish that waits for the answer. When ctx ends first it returns its error, and the record may
@@ -174,6 +178,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 // Close ends the producer; records that are still buffered fail. Flush first.
 func (p *Producer) Close() {
 	p.client.Close()
+	p.deadlines.end()
 	p.metrics.unregister()
 }
 
