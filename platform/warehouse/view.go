@@ -1,0 +1,126 @@
+package warehouse
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// profiles reads the profiles back from the wide tables, in the order of
+// names and of columns. The tables are the truth for the views, so that a
+// view never names a column that is not there.
+func (w *Warehouse) profiles(ctx context.Context) ([]Profile, error) {
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
+	rows, err := w.conn.Query(params(ctx, "db", w.db),
+		"SELECT table, name, type FROM system.columns WHERE database = {db:String} AND startsWith(table, 'w_') ORDER BY table, position")
+	if err != nil {
+		return nil, fmt.Errorf("list the wide tables: %w", classify(err))
+	}
+	defer rows.Close()
+	var list []Profile
+	for rows.Next() {
+		var table, column, typ string
+		if err := rows.Scan(&table, &column, &typ); err != nil {
+			return nil, fmt.Errorf("list the wide tables: %w", err)
+		}
+		name := strings.TrimPrefix(table, "w_")
+		if len(list) == 0 || list[len(list)-1].Name != name {
+			list = append(list, Profile{Name: name})
+		}
+		if reserved[column] {
+			continue
+		}
+		m, err := metricOf(column, typ)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", table, err)
+		}
+		p := &list[len(list)-1]
+		p.Metrics = append(p.Metrics, m)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list the wide tables: %w", classify(err))
+	}
+	return list, nil
+}
+
+// refreshViews replaces the views that depend on the profiles. Two of them at
+// once could leave the older picture: so each looks again after it wrote, and
+// writes again until what it wrote is what is there.
+func (w *Warehouse) refreshViews(ctx context.Context) error {
+	list, err := w.profiles(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		if err := w.writeViews(ctx, list); err != nil {
+			return err
+		}
+		again, err := w.profiles(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.EqualFunc(list, again, func(a, b Profile) bool {
+			return a.Name == b.Name && slices.Equal(a.Metrics, b.Metrics)
+		}) {
+			return nil
+		}
+		list = again
+	}
+}
+
+func (w *Warehouse) writeViews(ctx context.Context, list []Profile) error {
+	branches := []string{w.otherBranch()}
+	for _, p := range list {
+		own := w.wideBranches(p)
+		branches = append(branches, own...)
+		if len(own) == 0 {
+			continue
+		}
+		if err := w.exec(ctx, "CREATE OR REPLACE VIEW "+w.table(profileView(p.Name))+" AS\n"+strings.Join(own, "\nUNION ALL\n")); err != nil {
+			return fmt.Errorf("view of profile %s: %w", p.Name, err)
+		}
+	}
+	if err := w.exec(ctx, "CREATE OR REPLACE VIEW "+w.table("samples")+" AS\n"+strings.Join(branches, "\nUNION ALL\n")); err != nil {
+		return fmt.Errorf("view samples: %w", err)
+	}
+	if err := w.exec(ctx, minuteView); err != nil {
+		return fmt.Errorf("view samples_1m: %w", err)
+	}
+	return nil
+}
+
+// otherBranch is the overflow's part of samples.
+func (w *Warehouse) otherBranch() string {
+	return "SELECT device, metric, ts, value, if(scale = 0, int, NULL) AS int, text, fw, class FROM " + w.table("s_other")
+}
+
+// wideBranches are a profile's parts of samples: one for each metric, with
+// its name as a constant, which is what lets the engine leave the others'
+// columns on disk.
+func (w *Warehouse) wideBranches(p Profile) []string {
+	out := make([]string, 0, len(p.Metrics))
+	for _, m := range p.Metrics {
+		c := quote(MetricColumn(m.Name))
+		value, integer, text := "assumeNotNull(toFloat64("+c+"))", "CAST(NULL, 'Nullable(Int64)')", "''"
+		switch {
+		case m.Kind == Int && m.Scale == 0:
+			integer = c
+		case m.Kind == Text:
+			value, text = "nan", "CAST(assumeNotNull("+c+"), 'String')"
+		}
+		out = append(out, fmt.Sprintf("SELECT device, %s AS metric, ts, %s AS value, %s AS int, %s AS text, fw, class FROM %s WHERE %s IS NOT NULL",
+			literal(m.Name), value, integer, text, w.table(WideTable(p.Name)), c))
+	}
+	return out
+}
+
+// minuteView is not stored: a device that reports less than five times a
+// minute has nothing to gain from it.
+const minuteView = `CREATE OR REPLACE VIEW ${DB}.samples_1m AS
+SELECT device, metric, toStartOfMinute(ts) AS minute, count() AS n, avg(value) AS avg, min(value) AS min, max(value) AS max,
+    argMax(value, ts) AS last, class
+FROM ${DB}.samples
+WHERE NOT isNaN(value)
+GROUP BY device, metric, minute, class`
