@@ -16,8 +16,11 @@ var (
 	// nor will anything of a later one be.
 	ErrFenced = errors.New("fenced: another writer has taken over")
 	// ErrUnknown is in the error of an Append whose end was not heard: the log has all of its records or none.
-	// The Writer is of no more use; open another and read the log to see.
+	// Open another Writer and read the log to see.
 	ErrUnknown = errors.New("outcome unknown")
+	// ErrReopen is in every error after which the Writer takes no more; with neither of the others, nothing of
+	// that Append is in the log.
+	ErrReopen = errors.New("the writer must be opened again")
 )
 
 const (
@@ -49,7 +52,6 @@ func OpenWriter(ctx context.Context, cfg Config, transactionalID string) (*Write
 		kgo.ProducerBatchMaxBytes(MaxRecordBytes),
 		kgo.ProduceRequestTimeout(3*time.Second),
 		kgo.RequestTimeoutOverhead(3*time.Second),
-		kgo.RecordDeliveryTimeout(transactionTimeout),
 		kgo.UnknownTopicRetries(-1),
 	)...)
 	if err != nil {
@@ -64,8 +66,8 @@ func OpenWriter(ctx context.Context, cfg Config, transactionalID string) (*Write
 }
 
 // Append writes the records, all or none, in order, and fills in their partitions and offsets. A record without a
-// key goes to its Partition. On an error without ErrFenced and ErrUnknown none is in the log and Append may be
-// called again. ctx bounds the wait before the end of the transaction is asked for, not the end itself.
+// key goes to its Partition. On an error without ErrReopen none is in the log and Append may be called again.
+// The end of ctx, and ten seconds, bound the writing; whether it is committed is then still waited for.
 func (w *Writer) Append(ctx context.Context, records []*kgo.Record) error {
 	if len(records) == 0 {
 		return nil
@@ -76,49 +78,78 @@ func (w *Writer) Append(ctx context.Context, records []*kgo.Record) error {
 		return w.broken
 	}
 	if err := w.client.BeginTransaction(); err != nil {
-		return w.failed("begin", err)
+		return w.breakWith("begin", err)
 	}
-	produceErr := w.client.ProduceSync(ctx, records...).FirstErr()
+	writing, stop := context.WithTimeout(ctx, transactionTimeout)
+	defer stop()
+	writeErr := w.write(writing, records)
+
 	// The end is asked for whatever became of ctx: an open transaction holds up every reader.
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if produceErr == nil {
-		if err := w.client.EndTransaction(end, kgo.TryCommit); err != nil {
-			if isFenced(err) {
-				return w.failed("commit", err)
-			}
-			return w.brokenBy(fmt.Errorf("commit: %w: %w", ErrUnknown, err))
+	if writeErr == nil {
+		err := w.client.EndTransaction(ending, kgo.TryCommit)
+		switch {
+		case err == nil:
+			return nil
+		case isFenced(err):
+			return w.breakWith("commit", err)
 		}
-		return nil
+		return w.breakWith("commit", fmt.Errorf("%w: %w", ErrUnknown, err))
 	}
-	err := w.failed("write", produceErr)
-	if w.broken != nil {
-		return err
+	if isFenced(writeErr) || errors.Is(writeErr, errUnanswered) {
+		return w.breakWith("write", writeErr)
 	}
-	abortErr := w.client.AbortBufferedRecords(end)
-	if abortErr == nil {
-		abortErr = w.client.EndTransaction(end, kgo.TryAbort)
+	err := w.client.AbortBufferedRecords(ending)
+	if err == nil {
+		err = w.client.EndTransaction(ending, kgo.TryAbort)
 	}
-	if abortErr != nil {
-		// Not committed for sure; but this client can not begin another one.
-		return w.brokenBy(fmt.Errorf("%w; abort: %w", err, abortErr))
+	if err != nil {
+		return w.breakWith("abort", errors.Join(err, writeErr))
 	}
-	return err
+	return fmt.Errorf("write: %w", writeErr)
+}
+
+// errUnanswered: kgo keeps what it has sent until the broker answers, so the transaction can not be aborted from
+// here. It is never committed either: the broker ends it after transactionTimeout, or when another writer opens.
+var errUnanswered = errors.New("the log does not answer")
+
+func (w *Writer) write(ctx context.Context, records []*kgo.Record) error {
+	answers := make(chan error, len(records))
+	for _, r := range records {
+		w.client.Produce(ctx, r, func(_ *kgo.Record, err error) { answers <- err })
+	}
+	var first error
+	for range records {
+		select {
+		case err := <-answers:
+			if first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			// What was not sent fails by the same ctx in a moment; what was sent may never.
+			select {
+			case err := <-answers:
+				if first == nil {
+					first = err
+				}
+			case <-time.After(time.Second):
+				return fmt.Errorf("%w: %w", errUnanswered, ctx.Err())
+			}
+		}
+	}
+	return first
 }
 
 // Close gives the place up without another taking it.
 func (w *Writer) Close() { w.client.Close() }
 
-func (w *Writer) failed(doing string, err error) error {
+func (w *Writer) breakWith(doing string, err error) error {
 	if isFenced(err) {
-		return w.brokenBy(fmt.Errorf("%s: %w: %w", doing, ErrFenced, err))
+		err = fmt.Errorf("%w: %w", ErrFenced, err)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
-}
-
-func (w *Writer) brokenBy(err error) error {
-	w.broken = err
-	return err
+	w.broken = fmt.Errorf("%s: %w; %w", doing, err, ErrReopen)
+	return w.broken
 }
 
 // isFenced holds for every answer by which a broker says that the epoch is an old one. INVALID_PRODUCER_EPOCH also

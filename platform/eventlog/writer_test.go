@@ -1,0 +1,192 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func writer(t *testing.T, cfg Config) *Writer {
+	t.Helper()
+	w, err := OpenWriter(within(t, 10*time.Second), cfg, "registry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
+func values(records []*kgo.Record) []string {
+	out := []string{}
+	for _, r := range records {
+		out = append(out, string(r.Value))
+	}
+	return out
+}
+
+func events(names ...string) []*kgo.Record {
+	var out []*kgo.Record
+	for _, n := range names {
+		out = append(out, &kgo.Record{Topic: topic, Value: []byte(n)})
+	}
+	return out
+}
+
+func TestAnAppendIsInTheLogWholeAndInOrder(t *testing.T) {
+	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	w := writer(t, cfg)
+	first, second := events("a", "b", "c"), events("d")
+	for _, batch := range [][]*kgo.Record{first, nil, second} {
+		if err := w.Append(within(t, 10*time.Second), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := read(t, cfg, topic)
+	if !slices.Equal(values(got), []string{"a", "b", "c", "d"}) {
+		t.Errorf("read %v", values(got))
+	}
+	if first[2].Offset != 2 || second[0].Offset != got[3].Offset {
+		t.Errorf("offsets %d and %d, the log says %d", first[2].Offset, second[0].Offset, got[3].Offset)
+	}
+}
+
+func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
+	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	old := writer(t, cfg)
+	if err := old.Append(within(t, 10*time.Second), events("old")); err != nil {
+		t.Fatal(err)
+	}
+	young := writer(t, cfg)
+	for range 2 { // the second time it does not even ask
+		if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) || !errors.Is(err, ErrReopen) {
+			t.Errorf("the former writer: %v", err)
+		}
+	}
+	if err := young.Append(within(t, 10*time.Second), events("young")); err != nil {
+		t.Errorf("the later writer: %v", err)
+	}
+	if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"old", "young"}) {
+		t.Errorf("the log holds %v", got)
+	}
+}
+
+func TestAWriterThatIsFencedBeforeItsFirstWordSaysNothing(t *testing.T) {
+	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	old := writer(t, cfg)
+	_ = writer(t, cfg)
+	if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) {
+		t.Errorf("%v", err)
+	}
+	if got := read(t, cfg, topic); len(got) != 0 {
+		t.Errorf("the log holds %v", values(got))
+	}
+}
+
+func TestARefusedRecordTakesTheWholeAppendWithIt(t *testing.T) {
+	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	w := writer(t, cfg)
+	batch := append(events("a"), &kgo.Record{Topic: topic, Value: []byte("b"), Partition: 7})
+	if err := w.Append(within(t, 10*time.Second), batch); err == nil || errors.Is(err, ErrReopen) {
+		t.Fatalf("%v", err)
+	}
+	if err := w.Append(within(t, 10*time.Second), events("c")); err != nil {
+		t.Fatalf("the next one: %v", err)
+	}
+	if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"c"}) {
+		t.Errorf("the log holds %v", got)
+	}
+}
+
+func TestACommitThatIsNotHeardOfIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		w := writer(t, cfg)
+		if err := w.Append(within(t, 10*time.Second), events("before")); err != nil {
+			t.Fatal(err)
+		}
+		answer := silence(cluster, kmsg.EndTxn)
+		err := w.Append(within(t, time.Minute), events("lost"))
+		if !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrReopen) {
+			t.Errorf("%v", err)
+		}
+		answer()
+		next := writer(t, cfg)
+		if err := next.Append(within(t, time.Minute), events("after")); err != nil {
+			t.Fatal(err)
+		}
+		if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"before", "after"}) {
+			t.Errorf("the log holds %v", got)
+		}
+	})
+}
+
+// silence makes the broker swallow requests of a kind until the returned function is called.
+func silence(c *kfake.Cluster, key kmsg.Key) func() {
+	on := make(chan struct{})
+	c.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		select {
+		case <-on:
+			return nil, nil, false
+		default:
+			return nil, nil, true
+		}
+	})
+	return func() { close(on) }
+}
+
+func TestALogThatDoesNotAnswerEndsTheAppendAndNothingOfItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		w := writer(t, cfg)
+		answer := silence(cluster, kmsg.Produce)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		err := w.Append(ctx, events("lost"))
+		if !errors.Is(err, ErrReopen) || errors.Is(err, ErrUnknown) || time.Since(start) > 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		w.Close()
+		answer()
+		next := writer(t, cfg)
+		if err := next.Append(within(t, time.Minute), events("after")); err != nil {
+			t.Fatal(err)
+		}
+		if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"after"}) {
+			t.Errorf("the log holds %v", got)
+		}
+	})
+}
+
+func TestPassingFaultsAreRiddenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		w := writer(t, cfg)
+		want := []string{}
+		for i, f := range []kfake.Fault{
+			{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: 3},
+			{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: 2},
+			{Keys: []kmsg.Key{kmsg.AddPartitionsToTxn}, Err: kerr.CoordinatorLoadInProgress, Count: 2},
+			{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.CoordinatorNotAvailable, Count: 2},
+		} {
+			cluster.Fault(f)
+			want = append(want, fmt.Sprint(i))
+			if err := w.Append(within(t, time.Minute), events(want[i])); err != nil {
+				t.Fatalf("fault %d: %v", i, err)
+			}
+		}
+		if got := values(read(t, cfg, topic)); !slices.Equal(got, want) {
+			t.Errorf("the log holds %v", got)
+		}
+	})
+}
