@@ -265,6 +265,34 @@ func TestAFullOutboxDropsTheOldestThatIsNotOnItsWay(t *testing.T) {
 	}
 }
 
+func TestALostAnswerIsARetryBeforeTheNextMessage(t *testing.T) {
+	d, c := open(t, stored, status(200, `{"values":7,"duplicate":true}`), stored)
+	done := make(chan struct{})
+	var outcomes []Outcome
+	o := NewOutbox(c, 10, func(m Message, out Outcome) {
+		outcomes = append(outcomes, out)
+		if m.Seq == 1 {
+			close(done)
+		}
+	})
+	once := true
+	o.LoseAnswers(func() bool { lose := once; once = false; return lose })
+	o.Put(Message{Seq: 0, Body: []byte("0")})
+	o.Put(Message{Seq: 1, Body: []byte("1")})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { o.Run(ctx) })
+	<-done
+	cancel()
+	wg.Wait()
+	if s := strings.Join(d.saw(), " "); s != "0 0 1" || len(outcomes) != 2 || !outcomes[0].Receipt.Duplicate {
+		t.Errorf("sent %s, outcomes %+v", s, outcomes)
+	}
+	if n := o.Counts(); n.Stored != 2 || n.Duplicates != 1 || n.Retries != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
 func TestAnIdentityThatIsNoDevicesIsRefused(t *testing.T) {
 	if _, err := LoadIdentity(t.TempDir()); err == nil || !strings.Contains(err.Error(), "identity in") {
 		t.Error(err)

@@ -3,11 +3,11 @@ package device
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
+
+	"muster.dev/proto/identity"
 )
 
 // Identity is who a device is and whom it trusts.
@@ -38,19 +38,11 @@ func LoadIdentity(dir string) (Identity, error) {
 	return Identity{Device: name, Certificate: pair, Roots: roots}, nil
 }
 
-// subject is the device that the certificate's SPIFFE id names.
+// subject is the device that the certificate's SPIFFE id names, in whatever trust domain that is.
 func subject(cert *x509.Certificate) (string, error) {
 	if len(cert.URIs) != 1 {
 		return "", fmt.Errorf("%d URI names, want one SPIFFE id", len(cert.URIs))
 	}
-	u := cert.URIs[0]
-	dir, name := filepath.Split(u.Path)
-	if u.Scheme != "spiffe" || dir != "/device/" || name == "" {
-		return "", errors.New("its URI " + redactQuery(u) + " is no device's SPIFFE id")
-	}
-	return name, nil
-}
-
-func redactQuery(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	d, err := identity.ParseURL(cert.URIs[0].Host, cert.URIs[0])
+	return string(d), err
 }

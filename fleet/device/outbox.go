@@ -30,6 +30,7 @@ type Counts struct {
 type Outbox struct {
 	client   *Client
 	answered func(Message, Outcome)
+	lost     func() bool
 
 	mu     sync.Mutex // guards those below
 	queue  []Message  // the first one may be on its way
@@ -41,8 +42,12 @@ type Outbox struct {
 
 // NewOutbox keeps at most limit messages. answered hears of each that was stored or refused, in order, from Run.
 func NewOutbox(c *Client, limit int, answered func(Message, Outcome)) *Outbox {
-	return &Outbox{client: c, limit: max(limit, 2), answered: answered, wake: make(chan struct{}, 1)}
+	return &Outbox{client: c, limit: max(limit, 2), answered: answered, lost: func() bool { return false }, wake: make(chan struct{}, 1)}
 }
+
+// LoseAnswers makes the outbox take a receipt for lost where lost says so, and send the message again before the
+// next, as a device does whose connection broke under the answer. Call it before Run.
+func (o *Outbox) LoseAnswers(lost func() bool) { o.lost = lost }
 
 // Put adds a message. When the outbox is full the oldest one that is not on its way gives way.
 func (o *Outbox) Put(m Message) {
@@ -76,7 +81,12 @@ func (o *Outbox) Run(ctx context.Context) {
 				return
 			}
 		}
-		r, err := o.client.Deliver(ctx, m.Body, func(*Unsure) { o.count(func(c *Counts) { c.Retries++ }) })
+		retried := func(*Unsure) { o.count(func(c *Counts) { c.Retries++ }) }
+		r, err := o.client.Deliver(ctx, m.Body, retried)
+		if err == nil && o.lost() {
+			retried(nil)
+			r, err = o.client.Deliver(ctx, m.Body, retried)
+		}
 		var refusal *Refusal
 		if err != nil && !errors.As(err, &refusal) {
 			o.mu.Lock()
