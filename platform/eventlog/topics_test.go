@@ -1,0 +1,194 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"muster.dev/proto/record"
+)
+
+func configs(t *testing.T, adm *kadm.Client, name string) map[string]string {
+	t.Helper()
+	got, err := adm.DescribeTopicConfigs(within(t, 5*time.Second), name)
+	if err != nil || got[0].Err != nil {
+		t.Fatal(err, got[0].Err)
+	}
+	out := map[string]string{}
+	for _, c := range got[0].Configs {
+		if c.Source == kmsg.ConfigSourceDynamicTopicConfig {
+			out[c.Key] = c.MaybeValue()
+		}
+	}
+	return out
+}
+
+func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
+	_, cfg := fake(t)
+	for _, local := range []bool{true, false} {
+		for _, topic := range Topics(4, local) {
+			for _, key := range []string{"cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type", "max.message.bytes"} {
+				if v := topic.Configs[key]; v == nil || *v == "" {
+					t.Errorf("%s (local %v) leaves %s to the broker", topic.Name, local, key)
+				}
+			}
+			ms, bytes := *topic.Configs["retention.ms"], *topic.Configs["retention.bytes"]
+			switch topic.Name {
+			case record.TopicTelemetry:
+				if ms != "604800000" || topic.Partitions != 4 {
+					t.Errorf("telemetry: %s ms, %d partitions", ms, topic.Partitions)
+				}
+				if want := map[bool]string{true: "536870912", false: "-1"}[local]; bytes != want { // 4 x 512 MiB = 2 GiB
+					t.Errorf("telemetry (local %v): %s bytes a partition, want %s", local, bytes, want)
+				}
+			case record.TopicRegistry:
+				if ms != "-1" || bytes != "-1" || topic.Partitions != 1 || *topic.Configs["cleanup.policy"] != "delete" {
+					t.Errorf("the registry's log is not for ever: %v", topic)
+				}
+			case record.TopicSnapshots:
+				if *topic.Configs["cleanup.policy"] != "compact" {
+					t.Error("snapshots are not compacted")
+				}
+			}
+		}
+	}
+	want := Topics(4, true)
+	if len(want) != 6 {
+		t.Errorf("%d topics", len(want))
+	}
+	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), want); err != nil {
+		t.Fatal(err)
+	}
+	adm := admin(t, cfg)
+	for _, topic := range want {
+		got := configs(t, adm, topic.Name)
+		for key, value := range topic.Configs {
+			if got[key] != *value {
+				t.Errorf("%s: %s is %q, want %q", topic.Name, key, got[key], *value)
+			}
+		}
+	}
+}
+
+func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
+	_, cfg := fake(t)
+	cl, adm := client(t, cfg), admin(t, cfg)
+	first, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An operator keeps telemetry longer, in his own words.
+	month := "2592000000"
+	if _, err := adm.AlterTopicConfigs(within(t, 5*time.Second), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &month}}, record.TopicTelemetry); err != nil {
+		t.Fatal(err)
+	}
+	second, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(first, second) || len(first) != 6 || first[record.TopicTelemetry] == (TopicID{}) {
+		t.Errorf("ids %v, then %v", first, second)
+	}
+	if got := configs(t, adm, record.TopicTelemetry)["retention.ms"]; got != month {
+		t.Errorf("what an operator set became %s", got)
+	}
+
+	if _, err := adm.DeleteTopics(within(t, 5*time.Second), record.TopicTelemetry); err != nil {
+		t.Fatal(err)
+	}
+	third, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if third[record.TopicTelemetry] == first[record.TopicTelemetry] {
+		t.Error("a topic that was made again has its old id")
+	}
+	if s := third[record.TopicTelemetry].String(); len(s) != 36 || strings.Count(s, "-") != 4 {
+		t.Errorf("id prints as %s", s)
+	}
+}
+
+func TestATopicThatSomebodyElseMadeGetsWhatItLacks(t *testing.T) {
+	_, cfg := fake(t)
+	adm := admin(t, cfg)
+	if r, err := adm.CreateTopic(within(t, 5*time.Second), 4, -1, nil, record.TopicTelemetry); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), Topics(4, true)); err != nil {
+		t.Fatal(err)
+	}
+	if got := configs(t, adm, record.TopicTelemetry)["retention.ms"]; got != "604800000" {
+		t.Errorf("retention.ms is %q", got)
+	}
+}
+
+func TestAnotherNumberOfPartitionsIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, cfg := fake(t, kfake.SeedTopics(3, record.TopicTelemetry))
+		start := time.Now()
+		_, err := EnsureTopics(within(t, time.Minute), client(t, cfg), Topics(4, true))
+		if !errors.Is(err, ErrPartitions) || !strings.Contains(err.Error(), "has 3 partitions, want 4") {
+			t.Errorf("%v", err)
+		}
+		if time.Since(start) > time.Second {
+			t.Errorf("after %v", time.Since(start))
+		}
+	})
+}
+
+func TestABrokerThatComesLateIsWaitedForUntilTheContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t)
+		cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.NotController, Count: 30})
+		if _, err := EnsureTopics(within(t, 10*time.Minute), client(t, cfg), Topics(4, true)); err != nil {
+			t.Error(err)
+		}
+		network := &kfake.VirtualNetwork{}
+		cfg = Config{Brokers: []string{"localhost:1"}, Dialer: network.DialContext}
+		start := time.Now()
+		_, err := EnsureTopics(within(t, time.Minute), client(t, cfg), Topics(4, true))
+		if err == nil || time.Since(start) > 61*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestARefusalIsNotRetried(t *testing.T) {
+	_, cfg := fake(t, kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.Superuser("SCRAM-SHA-256", "admin", "a"), kfake.User("SCRAM-SHA-256", "reader", "r"))
+	cfg.User, cfg.Secret = "reader", "r"
+	start := time.Now()
+	_, err := EnsureTopics(within(t, 20*time.Second), client(t, cfg), Topics(4, true))
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+}
+
+func TestTwoProcessesMayEnsureAtTheSameTime(t *testing.T) {
+	_, cfg := fake(t)
+	ids := make(chan map[string]TopicID, 2)
+	for range 2 {
+		cl := client(t, cfg)
+		ctx := within(t, 10*time.Second)
+		go func() {
+			got, err := EnsureTopics(ctx, cl, Topics(4, true))
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- got
+		}()
+	}
+	if a, b := <-ids, <-ids; !maps.Equal(a, b) {
+		t.Errorf("%v and %v", slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b)))
+	}
+}
