@@ -146,8 +146,10 @@ func (c *Nullable[T]) AppendNulls(n int) {
 
 // AppendSlice adds the values of vs, none of them NULL.
 func (c *Nullable[T]) AppendSlice(vs []T) {
-	values, _ := c.Grow(len(vs))
-	copy(values, vs)
+	at := len(c.nulls)
+	c.values = append(c.values, vs...)
+	c.nulls = slices.Grow(c.nulls, len(vs))[:at+len(vs)]
+	clear(c.nulls[at:])
 }
 
 // Fill adds v n times.
