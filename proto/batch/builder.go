@@ -2,7 +2,6 @@ package batch
 
 import (
 	"cmp"
-	"encoding/binary"
 	"math"
 	"slices"
 
@@ -391,125 +390,36 @@ func (b *Builder) AppendTo(dst []byte) ([]byte, error) {
 	}
 	dst = append(dst, 0x98, Version)
 	if b.keyed {
-		dst = appendUint(appendUint(dst, uint64(b.boot)), b.seq)
+		dst = wire.AppendUint(wire.AppendUint(dst, uint64(b.boot)), b.seq)
 	} else {
 		dst = append(dst, 0xc0, 0xc0)
 	}
 	if b.hasFW {
-		dst = append(appendTextHead(dst, len(b.fw)), b.fw...)
+		dst = wire.AppendText(dst, b.fw)
 	} else {
 		dst = append(dst, 0xc0)
 	}
-	dst = appendArrayHead(appendInt(dst, b.times[0]), len(b.times))
+	dst = wire.AppendArrayHead(wire.AppendInt(dst, b.times[0]), len(b.times))
 	prev := b.times[0]
 	for _, at := range b.times {
-		dst = appendInt(dst, at-prev)
+		dst = wire.AppendInt(dst, at-prev)
 		prev = at
 	}
 	indexed := len(b.places) > 0
 	if indexed {
-		dst = appendUint(dst, uint64(b.schema))
+		dst = wire.AppendUint(dst, uint64(b.schema))
 	} else {
 		dst = append(dst, 0xc0)
 	}
-	dst = appendArrayHead(dst, len(b.columns))
+	dst = wire.AppendArrayHead(dst, len(b.columns))
 	for _, m := range b.columns {
 		dst = append(dst, 0x93)
 		if indexed {
-			dst = appendUint(dst, uint64(b.places[m]))
+			dst = wire.AppendUint(dst, uint64(b.places[m]))
 		} else {
-			name := b.name(int(m))
-			dst = append(appendTextHead(dst, len(name)), name...)
+			dst = wire.AppendText(dst, b.name(int(m)))
 		}
 		dst = b.appendColumn(dst, b.order[b.starts[m]:b.starts[m+1]])
 	}
 	return dst, nil
-}
-
-func appendInt(dst []byte, v int64) []byte {
-	switch {
-	case v >= 0:
-		return appendUint(dst, uint64(v))
-	case v >= -32:
-		return append(dst, byte(v))
-	case v >= math.MinInt8:
-		return append(dst, 0xd0, byte(v))
-	case v >= math.MinInt16:
-		return binary.BigEndian.AppendUint16(append(dst, 0xd1), uint16(v))
-	case v >= math.MinInt32:
-		return binary.BigEndian.AppendUint32(append(dst, 0xd2), uint32(v))
-	default:
-		return binary.BigEndian.AppendUint64(append(dst, 0xd3), uint64(v))
-	}
-}
-
-func appendUint(dst []byte, v uint64) []byte {
-	switch {
-	case v < 0x80:
-		return append(dst, byte(v))
-	case v <= math.MaxUint8:
-		return append(dst, 0xcc, byte(v))
-	case v <= math.MaxUint16:
-		return binary.BigEndian.AppendUint16(append(dst, 0xcd), uint16(v))
-	case v <= math.MaxUint32:
-		return binary.BigEndian.AppendUint32(append(dst, 0xce), uint32(v))
-	default:
-		return binary.BigEndian.AppendUint64(append(dst, 0xcf), v)
-	}
-}
-
-func intSize(v int64) int {
-	switch {
-	case v >= -32 && v < 0x80:
-		return 1
-	case v >= math.MinInt8 && v <= math.MaxUint8:
-		return 2
-	case v >= math.MinInt16 && v <= math.MaxUint16:
-		return 3
-	case v >= math.MinInt32 && v <= math.MaxUint32:
-		return 5
-	default:
-		return 9
-	}
-}
-
-func appendArrayHead(dst []byte, n int) []byte {
-	switch {
-	case n < 16:
-		return append(dst, 0x90|byte(n))
-	default:
-		return binary.BigEndian.AppendUint16(append(dst, 0xdc), uint16(n))
-	}
-}
-
-func appendTextHead(dst []byte, n int) []byte {
-	switch {
-	case n < 32:
-		return append(dst, 0xa0|byte(n))
-	case n <= math.MaxUint8:
-		return append(dst, 0xd9, byte(n))
-	case n <= math.MaxUint16:
-		return binary.BigEndian.AppendUint16(append(dst, 0xda), uint16(n))
-	default:
-		return binary.BigEndian.AppendUint32(append(dst, 0xdb), uint32(n))
-	}
-}
-
-func appendBin(dst, p []byte) []byte {
-	switch n := len(p); {
-	case n <= math.MaxUint8:
-		dst = append(dst, 0xc4, byte(n))
-	case n <= math.MaxUint16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 0xc5), uint16(n))
-	default:
-		dst = binary.BigEndian.AppendUint32(append(dst, 0xc6), uint32(n))
-	}
-	return append(dst, p...)
-}
-
-func appendFloat(dst []byte, f float64) []byte {
-	if single := float32(f); float64(single) == f {
-		return binary.BigEndian.AppendUint32(append(dst, 0xca), math.Float32bits(single))
-	}
-	return binary.BigEndian.AppendUint64(append(dst, 0xcb), math.Float64bits(f))
 }

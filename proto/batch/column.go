@@ -3,6 +3,8 @@ package batch
 import (
 	"math"
 	"unsafe"
+
+	"muster.dev/proto/internal/wire"
 )
 
 // A column has one kind; the samples of a metric may have several. The rules, as FORMAT.md has them:
@@ -61,8 +63,8 @@ func (b *Builder) deltaIsSmaller(own []uint32, scale uint8) bool {
 		if (v < prev) != (d < 0) {
 			return false
 		}
-		plain += intSize(v)
-		delta += intSize(d)
+		plain += wire.IntSize(v)
+		delta += wire.IntSize(d)
 		prev = v
 	}
 	return delta < plain
@@ -97,7 +99,7 @@ func (b *Builder) appendColumn(dst []byte, own []uint32) []byte {
 	default:
 		dst = append(dst, encScaled+k.scale)
 	}
-	dst = appendArrayHead(dst, len(b.times))
+	dst = wire.AppendArrayHead(dst, len(b.times))
 	next, prev := 0, int64(0)
 	for _, i := range own {
 		s := &b.samples[i]
@@ -109,7 +111,7 @@ func (b *Builder) appendColumn(dst []byte, own []uint32) []byte {
 			if k.delta {
 				v, prev = v-prev, v
 			}
-			dst = appendInt(dst, v)
+			dst = wire.AppendInt(dst, v)
 			continue
 		}
 		dst = b.appendCell(dst, s, k)
@@ -133,24 +135,23 @@ func (b *Builder) appendCell(dst []byte, s *sample, k columnKind) []byte {
 	case boolForm:
 		return append(dst, 0xc2|byte(s.bits))
 	case textForm:
-		text := b.textOf(s)
-		return append(appendTextHead(dst, len(text)), text...)
+		return wire.AppendText(dst, b.textOf(s))
 	case bigForm:
-		return appendUint(dst, s.bits)
+		return wire.AppendUint(dst, s.bits)
 	case hugeForm:
-		return appendBin(dst, b.textOf(s))
+		return wire.AppendBin(dst, b.textOf(s))
 	case floatForm:
-		return appendFloat(dst, math.Float64frombits(s.bits))
+		return wire.AppendFloat(dst, math.Float64frombits(s.bits))
 	}
 	n := int64(s.bits)
 	switch {
 	case s.scale == 0 && k.kind != Int:
-		return appendInt(dst, n)
+		return wire.AppendInt(dst, n)
 	case k.kind == Int || n > 1<<53 || n < -1<<53:
 		// Beyond int64 once scaled, or no double: its text, so that nothing is lost on the way to quarantine.
-		return appendBin(dst, appendScaled(nil, n, s.scale))
+		return wire.AppendBin(dst, appendScaled(nil, n, s.scale))
 	}
-	return appendFloat(dst, Scaled(n, s.scale))
+	return wire.AppendFloat(dst, Scaled(n, s.scale))
 }
 
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

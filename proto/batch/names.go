@@ -15,6 +15,9 @@ func nameOK(s []byte) bool {
 	return true
 }
 
+// MetricName reports whether a metric may have this name.
+func MetricName(s string) bool { return nameOK(bytesOf(s)) }
+
 // nameByte: 1 = anywhere, 2 = not first.
 var nameByte = func() (t [256]uint8) {
 	for c := 'a'; c <= 'z'; c++ {
