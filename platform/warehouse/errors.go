@@ -132,6 +132,9 @@ func newError(code int, message string) *Error {
 
 // classify turns an error of clickhouse-go into ours.
 func classify(err error) error {
+	if err == nil {
+		return nil
+	}
 	var ex *clickhouse.Exception
 	if errors.As(err, &ex) {
 		e := newError(int(ex.Code), ex.Message)

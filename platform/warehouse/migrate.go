@@ -91,10 +91,8 @@ func (w *Warehouse) provider() (*goose.Provider, func(), error) {
 	// An insert that is gathered with others is not there yet when goose
 	// reads its version back.
 	o.Settings = clickhouse.Settings{"async_insert": 0, "mutations_sync": 2}
-	// goose takes the database into its own hands only by the default one.
-	o.Auth.Database = w.db
 	db := clickhouse.OpenDB(o)
-	p, err := goose.NewProvider(goose.DialectClickHouse, db, named{files, w}, goose.WithTableName(versionTable), goose.WithLogger(goose.NopLogger()))
+	p, err := goose.NewProvider(goose.DialectClickHouse, db, named{files, w}, goose.WithTableName(w.table(versionTable)), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("read the migrations: %w", err), db.Close())
 	}

@@ -129,9 +129,9 @@ func (w *Warehouse) DuplicateState(ctx context.Context, gen, part uint16, since,
 	var q strings.Builder
 	q.WriteString("SELECT device_no, boot, any(high)")
 	for i := range Window / 64 {
-		fmt.Fprintf(&q, ", groupBitOr(if(intDiv(d, 64) = %d, bitShiftLeft(toUInt64(1), d %% 64), 0))", i)
+		fmt.Fprintf(&q, ", groupBitOr(if(intDiv(d, 64) = %d, bitShiftLeft(toUInt64(1), d %% 64), toUInt64(0)))", i)
 	}
-	q.WriteString(" FROM (SELECT device_no, boot, high, high - seq AS d FROM " + w.table("ledger") + " AS l ANY INNER JOIN" +
+	q.WriteString(" FROM (SELECT device_no, boot, high, toUInt64(high - seq) AS d FROM " + w.table("ledger") + " AS l INNER JOIN" +
 		" (SELECT device_no, boot, max(seq) AS high, max(off) AS latest FROM " + w.table("ledger") + " WHERE " + first +
 		" GROUP BY device_no, boot HAVING latest >= {since:UInt64}) AS h USING (device_no, boot)" +
 		" WHERE " + first + " AND high - seq < 1024) GROUP BY device_no, boot")

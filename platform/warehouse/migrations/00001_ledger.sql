@@ -17,10 +17,10 @@ CREATE TABLE IF NOT EXISTS ${DB}.ledger (
     got       DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     t0        Int64 CODEC(ZSTD(1)),
     t1        Int64 CODEC(ZSTD(1)),
-    n         UInt32 CODEC(ZSTD(1)) COMMENT 'values stored; rows in device_events for a record of the event topic',
-    faults    UInt32 CODEC(ZSTD(1)) COMMENT 'rows of this record in quarantine',
+    n         UInt32 COMMENT 'values stored, rows in device_events for a record of the event topic' CODEC(ZSTD(1)),
+    faults    UInt32 COMMENT 'rows of this record in quarantine' CODEC(ZSTD(1)),
     bytes     UInt32 CODEC(ZSTD(1)),
-    stored_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)) COMMENT 'the one column that a rebuild does not repeat'
+    stored_at DateTime64(3, 'UTC') COMMENT 'the one column that a rebuild does not repeat' CODEC(Delta, ZSTD(1))
 ) ENGINE = MergeTree
 PARTITION BY toYYYYMM(got)
 ORDER BY (topic_gen, part, off)
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS ${DB}.quarantine (
     topic_gen UInt16 CODEC(ZSTD(1)),
     part      UInt16 CODEC(ZSTD(1)),
     off       UInt64 CODEC(Delta, ZSTD(1)),
-    idx       UInt32 CODEC(Delta, ZSTD(1)) COMMENT 'counts the rows of one record',
+    idx       UInt32 COMMENT 'counts the rows of one record' CODEC(Delta, ZSTD(1)),
     got       DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
     device_no UInt32 CODEC(ZSTD(1)),
     device    LowCardinality(String) CODEC(ZSTD(1)),
