@@ -336,9 +336,12 @@ func (q *request) insert(c *conn, st statement, params []param, rows io.Reader) 
 func (q *request) query(c *conn, sql string, st statement, params []param) error {
 	format := q.outputFormat(st)
 	q.out.header().Set("X-ClickHouse-Format", format)
+	upgrade := plain
 	if strings.EqualFold(format, "Native") {
-		upgrade := newUpgrader(q.url.Get("client_protocol_version"))
-		return c.stream(sql, format, params, func(b []byte) error { return upgrade(q.out, b) })
+		upgrade = newUpgrader(q.url.Get("client_protocol_version"))
+		if st.verb == "SELECT" || st.verb == "WITH" { // the library streams no others
+			return c.stream(sql, format, params, func(b []byte) error { return upgrade(q.out, b) })
+		}
 	}
 	r, err := c.query(sql, format, params)
 	if err != nil {
@@ -346,8 +349,7 @@ func (q *request) query(c *conn, sql string, st statement, params []param) error
 	}
 	defer r.close()
 	q.out.summary(c.lib.rowsRead(r.h), c.lib.bytesRead(r.h), c.lib.rowsWritten(r.h), c.lib.bytesWritten(r.h))
-	_, err = q.out.Write(r.bytes())
-	return err
+	return upgrade(q.out, r.bytes())
 }
 
 // outputFormat is the last FORMAT clause at the statement's own level, else the request's.

@@ -58,7 +58,7 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-var versionText = regexp.MustCompile(`^\d+\.\d+\.\d+`)
+var versionText = regexp.MustCompile(`^\d+(\.\d+)+`)
 
 func (s *Server) start() error {
 	ln, err := listen(s.cfg.Listen)
