@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -185,8 +186,12 @@ func (b *Batch) columns(p []byte, i int) (int, *Error) {
 		return i, refuse(TooLarge, "columns", MaxColumns, i, "has %d metrics: send several messages", n)
 	}
 	steps := len(b.Times)
-	if cells := n * (4 + steps); cells > len(p)-i {
+	if least := n * (4 + steps); least > len(p)-i {
 		return i, refuse(Malformed, "columns", 0, i, "claim %d columns of %d steps, more than the %d bytes left can hold: send it whole", n, steps, len(p)-i)
+	}
+	if cells := n * steps; cells > MaxValues && cells-bytes.Count(p[i:], []byte{0xc0}) > MaxValues {
+		// Not even if every byte that looks like a nil were one: refused before memory is taken.
+		return i, tooMany(i)
 	}
 	if cap(b.Columns) < n {
 		b.Columns = make([]Column, n)
@@ -239,7 +244,12 @@ func (b *Batch) twice() int {
 	return 0
 }
 
+// column reads a column. Of the usual one, [index below 128, enc, fewer than 16 steps], the heads are single bytes.
 func (b *Batch) column(p []byte, i int, c *Column) (int, *Error) {
+	if b.Schema != 0 && len(p)-i > 4 && p[i] == 0x93 && p[i+1]|p[i+2] < 0x80 && len(b.Times) < 16 && p[i+3] == 0x90|byte(len(b.Times)) {
+		c.Name, c.Index = nil, uint32(p[i+1])
+		return b.values(p, i+4, c, int64(p[i+2]))
+	}
 	elements, i, ok := arrayHead(p, i)
 	if !ok || elements < 3 {
 		return i, refuse(Malformed, "columns", 0, i, "a column must be an array of name, enc and values, and whole")
@@ -247,7 +257,6 @@ func (b *Batch) column(p []byte, i int, c *Column) (int, *Error) {
 	if i >= len(p) {
 		return i, truncated("columns", i)
 	}
-	var err *Error
 	if b.Schema != 0 {
 		index, next, ok := intAt(p, i)
 		if !ok || index < 0 || index > math.MaxUint32 {
@@ -272,6 +281,15 @@ func (b *Batch) column(p []byte, i int, c *Column) (int, *Error) {
 	if !ok || n != len(b.Times) {
 		return i, refuse(Malformed, "values", len(b.Times), i, "a column must have one value or nil for each of the %d steps, and be whole", len(b.Times))
 	}
+	i, err := b.values(p, i, c, enc)
+	for k := 3; k < elements && err == nil; k++ {
+		i, err = skip(p, i, MaxDepth-3)
+	}
+	return i, err
+}
+
+// values reads a column's values, one or nil for each step.
+func (b *Batch) values(p []byte, i int, c *Column, enc int64) (_ int, err *Error) {
 	c.Missing, c.Scale, c.delta, c.first = nil, 0, false, uint32(b.Values)
 	switch {
 	case enc >= encScaled && enc <= encScaled+MaxScale:
@@ -291,9 +309,6 @@ func (b *Batch) column(p []byte, i int, c *Column) (int, *Error) {
 		i, err = b.cells(p, i, c, 0, b.place())
 	default:
 		return i, refuse(Unprocessable, "enc", 0, i, "%d is no encoding of version %d: use 0-9, 16-25, 32, 33 or 34", enc, Version)
-	}
-	for k := 3; k < elements && err == nil; k++ {
-		i, err = skip(p, i, MaxDepth-3)
 	}
 	return i, err
 }
@@ -373,6 +388,10 @@ func (b *Batch) deltas(p []byte, i int, c *Column) (int, *Error) {
 	return b.cells(p, i, c, k, out)
 }
 
+func tooMany(i int) *Error {
+	return refuse(TooLarge, "values", MaxValues, i, "the message has more values than allowed: send several messages")
+}
+
 func overflow(i int) *Error {
 	return refuse(Unprocessable, "values", 0, i, "a difference leaves the range of int64: write the column without differences")
 }
@@ -411,7 +430,7 @@ func (b *Batch) cells(p []byte, i int, c *Column, k int, out []int64) (int, *Err
 			continue
 		}
 		if words == len(out) {
-			return i, refuse(TooLarge, "values", MaxValues, i, "the message has more values than allowed: send several messages")
+			return i, tooMany(i)
 		}
 		word, next, why, err := cell(p, i, c.Kind)
 		if err != nil {
