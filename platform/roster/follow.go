@@ -49,11 +49,12 @@ type Roster struct {
 	log     *slog.Logger
 	poll    time.Duration
 	metrics *metrics
+	closing sync.Once
 
 	mu       sync.RWMutex // over the rest
 	state    *State
 	position int64         // offset of the next record
-	moved    chan struct{} // closed, and made anew, when position grows or the roster is lost
+	moved    chan struct{} // closed, and made anew, by wake
 	asks     []ask         // answered asks whose end is not reached yet, oldest first
 	caughtUp time.Time     // instant of the last ask whose end was reached; zero before the first
 	lost     error
@@ -101,11 +102,18 @@ func Follow(cfg eventlog.Config, s Settings) (*Roster, error) {
 	return r, nil
 }
 
-// Run follows the log until ctx ends, and returns its error. It must be called once, and only it lets go of what
-// Follow holds. Faults of the log are ridden out, and seen in Age; a lost log is reported, see Err.
+// Close lets go of what Follow holds. Run does it too, so only a roster that never ran needs it.
+func (r *Roster) Close() {
+	r.closing.Do(func() {
+		r.client.Close()
+		r.metrics.unregister()
+	})
+}
+
+// Run follows the log until ctx ends, and returns its error. It may be called once. Faults of the log are ridden
+// out, and seen in Age; a lost log is reported, see Err.
 func (r *Roster) Run(ctx context.Context) error {
-	defer r.metrics.unregister()
-	defer r.client.Close()
+	defer r.Close()
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -172,8 +180,7 @@ func (r *Roster) take(records []*kgo.Record) {
 		}
 	}
 	r.reached()
-	close(r.moved)
-	r.moved = make(chan struct{})
+	r.wake()
 	watchers := make([]func(Change), 0, len(r.watchers))
 	for _, fn := range r.watchers {
 		watchers = append(watchers, fn)
@@ -187,8 +194,17 @@ func (r *Roster) take(records []*kgo.Record) {
 	}
 }
 
+// wake lets everyone who waits look again. Call it with the lock held.
+func (r *Roster) wake() {
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
 // reached settles the asks whose end the position has reached. Call it with the lock held.
 func (r *Roster) reached() {
+	if r.caughtUp.IsZero() && len(r.asks) > 0 && r.asks[0].end <= r.position {
+		r.wake()
+	}
 	for len(r.asks) > 0 && r.asks[0].end <= r.position {
 		r.caughtUp = r.asks[0].at
 		r.asks = r.asks[1:]
@@ -269,8 +285,7 @@ func (r *Roster) lose(err error) {
 	}
 	r.lost = err
 	r.asks = nil
-	close(r.moved)
-	r.moved = make(chan struct{})
+	r.wake()
 	r.metrics.failed.WithLabelValues(stepLost).Inc()
 	r.log.Error("the registry's log is lost", "error", err)
 }
@@ -366,19 +381,7 @@ func (r *Roster) WaitTopicGen(ctx context.Context, id [16]byte) (uint16, error) 
 
 // WaitReady blocks until the end of the log was reached once.
 func (r *Roster) WaitReady(ctx context.Context) error {
-	tick := time.NewTicker(20 * time.Millisecond) // an ask that finds the end already reached moves nothing
-	defer tick.Stop()
-	for !r.Ready() {
-		if err := r.Err(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the end of the registry's log: %w", context.Cause(ctx))
-		}
-	}
-	return nil
+	return r.waitFor(ctx, "the end of the registry's log", func() bool { return !r.caughtUp.IsZero() })
 }
 
 // Watch calls fn with each event after it was folded in, one after another, from Run's goroutine: fn must not
