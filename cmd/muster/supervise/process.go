@@ -13,6 +13,9 @@ import (
 // steady is how long a process must live for its next death to count as the first.
 const steady = time.Minute
 
+// holdEvery is how often a process is looked at for being held.
+const holdEvery = 200 * time.Millisecond
+
 // process is one program and the operating system's process that runs it now.
 type process struct {
 	program Program
@@ -51,14 +54,7 @@ func (p *process) keep(ready <-chan struct{}) {
 	defer close(p.done)
 	gap := p.owner.settings.FirstGap
 	for {
-		stopTurning := p.turnLogs()
-		err := p.cmd.Wait()
-		stopTurning()
-		p.log.Close()
-		p.ended = "exit status 0"
-		if err != nil {
-			p.ended = err.Error()
-		}
+		held := p.attend()
 		select {
 		case <-p.quit:
 			return
@@ -69,25 +65,30 @@ func (p *process) keep(ready <-chan struct{}) {
 		default:
 			return // the first start is the caller's to judge
 		}
-		if time.Since(p.began) > steady {
-			gap = p.owner.settings.FirstGap
-		}
-		for {
-			p.owner.tell(p.program.Name, fmt.Sprintf("ended (%s); starting it again in %s, its log is %s", p.ended, gap, p.program.Log))
-			select {
-			case <-p.quit:
+		if held {
+			if !p.waitReleased() {
 				return
-			case <-time.After(gap):
+			}
+			p.owner.tell(p.program.Name, "starting again")
+		} else {
+			if time.Since(p.began) > steady {
+				gap = p.owner.settings.FirstGap
+			}
+			p.owner.tell(p.program.Name, fmt.Sprintf("ended (%s); starting it again in %s, its log is %s", p.ended, gap, p.program.Log))
+			if !p.pause(gap) {
+				return
 			}
 			gap = min(2*gap, p.owner.settings.LastGap)
 			p.mu.Lock()
 			p.restarts++
 			p.mu.Unlock()
-			err := p.launch()
-			if err == nil {
-				break
+		}
+		for err := p.launch(); err != nil; err = p.launch() {
+			p.owner.tell(p.program.Name, fmt.Sprintf("%v; trying again in %s", err, gap))
+			if !p.pause(gap) {
+				return
 			}
-			p.ended = err.Error()
+			gap = min(2*gap, p.owner.settings.LastGap)
 		}
 		// A stop that came between the pause and the launch saw the process before this one.
 		select {
@@ -95,6 +96,60 @@ func (p *process) keep(ready <-chan struct{}) {
 			p.signal(syscall.SIGTERM)
 		default:
 		}
+	}
+}
+
+// attend waits until the process has ended, and stops it when it is held. It says which.
+func (p *process) attend() (held bool) {
+	stopTurning := p.turnLogs()
+	defer stopTurning()
+	exit := make(chan error, 1)
+	go func() { exit <- p.cmd.Wait() }()
+	look := time.NewTicker(holdEvery)
+	defer look.Stop()
+	var kill <-chan time.Time
+	for {
+		select {
+		case err := <-exit:
+			p.log.Close()
+			p.ended = "exit status 0"
+			if err != nil {
+				p.ended = err.Error()
+			}
+			if held {
+				p.owner.settings.Stopped(p.program.Name)
+			}
+			return held
+		case <-look.C:
+			if !held && p.owner.settings.Held(p.program.Name) {
+				held = true
+				p.owner.tell(p.program.Name, "stopped on request, until it is released")
+				p.signal(syscall.SIGTERM)
+				kill = time.After(p.program.StopLimit)
+			}
+		case <-kill:
+			p.signal(syscall.SIGKILL)
+		}
+	}
+}
+
+// waitReleased is false when the stop came first.
+func (p *process) waitReleased() bool {
+	for p.owner.settings.Held(p.program.Name) {
+		if !p.pause(holdEvery) {
+			return false
+		}
+	}
+	return true
+}
+
+// pause is false when the stop came first.
+func (p *process) pause(d time.Duration) bool {
+	select {
+	case <-p.quit:
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 

@@ -37,6 +37,8 @@ type State struct {
 type Settings struct {
 	Say      func(process, sentence string) // progress for a person; calls do not overlap
 	Started  func(State)                    // after each start, first or again
+	Held     func(process string) bool      // somebody wants it stopped for a while
+	Stopped  func(process string)           // after it ended because it is held
 	FirstGap time.Duration                  // pause before the first restart; doubles up to LastGap
 	LastGap  time.Duration
 	LogCap   int64 // bytes a log file may reach before it is turned over; one old file is kept
@@ -47,6 +49,8 @@ func DefaultSettings() Settings {
 	return Settings{
 		Say:      func(string, string) {},
 		Started:  func(State) {},
+		Held:     func(string) bool { return false },
+		Stopped:  func(string) {},
 		FirstGap: 250 * time.Millisecond,
 		LastGap:  10 * time.Second,
 		LogCap:   16 << 20,

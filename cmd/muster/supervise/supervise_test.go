@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -186,6 +187,33 @@ func TestAKilledProcessIsStartedAgainAndSaid(t *testing.T) {
 	})
 	if !strings.Contains(heard.all(), "sink: ended (signal: killed); starting it again") {
 		t.Errorf("heard %q", heard.all())
+	}
+}
+
+func TestAHeldProcessIsStoppedUntilItIsReleased(t *testing.T) {
+	var held, stopped atomic.Bool
+	settings := DefaultSettings()
+	settings.Held = func(string) bool { return held.Load() }
+	settings.Stopped = func(string) { stopped.Store(true) }
+	s, err := New(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Stop(context.Background()) })
+	p := program("sink", "good", freeAddr(t), filepath.Join(t.TempDir(), "log"))
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	first := s.States()[0].PID
+	held.Store(true)
+	eventually(t, "it has stopped", stopped.Load)
+	if alive(first) {
+		t.Error("it runs on")
+	}
+	held.Store(false)
+	eventually(t, "it runs again", func() bool { return Ready(t.Context(), p.Ready) == nil })
+	if st := s.States()[0]; st.PID == first || st.Restarts != 0 {
+		t.Errorf("%+v: a hold is no restart", st)
 	}
 }
 

@@ -1,0 +1,84 @@
+package stack
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Instance is what a running stack says about itself in run/stack.json.
+type Instance struct {
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Ports   Ports     `json:"ports"`
+	Parts   []string  `json:"parts"`
+}
+
+// ErrNotRunning is in the error of whoever needs a stack where none runs.
+var ErrNotRunning = errors.New("no stack runs there")
+
+// lock makes the caller the one stack of this directory until the returned function is called. The kernel lets
+// go of it when the process ends, however it ends.
+func (d Dir) lock() (release func(), err error) {
+	f, err := os.OpenFile(d.in("run", "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the data directory: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		f.Close()
+		who := ""
+		if i, err := d.instance(); err == nil {
+			who = fmt.Sprintf(" (process %d, since %s)", i.PID, i.Started.Format("15:04:05"))
+		}
+		return nil, fmt.Errorf("another `muster up` runs on %s%s: stop it with Ctrl-C, or run a second stack beside it with --data OTHER --listen-offset 100", d.Shown(), who)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking the data directory %s: %w", d.Shown(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// Running returns the stack that runs on this directory, or ErrNotRunning.
+func (d Dir) Running() (Instance, error) {
+	none := func() (Instance, error) {
+		return Instance{}, fmt.Errorf("%w: %s (start one with `muster up`, or name its directory with --data DIR)", ErrNotRunning, d.Shown())
+	}
+	f, err := os.Open(d.in("run", "lock"))
+	if err != nil {
+		return none()
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
+		return none() // nobody holds it; closing the file lets go of ours
+	}
+	i, err := d.instance()
+	if err != nil {
+		return Instance{}, fmt.Errorf("a stack is starting in %s: try again in a moment", d.Shown())
+	}
+	return i, nil
+}
+
+func (d Dir) instance() (Instance, error) {
+	var i Instance
+	raw, err := os.ReadFile(d.RunFile("stack"))
+	if err != nil {
+		return i, fmt.Errorf("reading what the stack says about itself: %w", err)
+	}
+	if err := json.Unmarshal(raw, &i); err != nil {
+		return i, fmt.Errorf("reading %s: %w", d.RunFile("stack"), err)
+	}
+	return i, nil
+}
+
+func writeJSON(path string, v any) error {
+	raw, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return writeFile(path, append(raw, '\n'))
+}

@@ -1,0 +1,173 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"muster.dev/embedded/clickhouse"
+	"muster.dev/embedded/kafka"
+	"muster.dev/fleet/simulator"
+	"muster.dev/platform/daemon"
+	"muster.dev/platform/eventlog"
+	"muster.dev/platform/principals"
+	"muster.dev/platform/warehouse"
+	"muster.dev/proto/record"
+	"muster.dev/services/ingest/gateway"
+)
+
+// parts are the processes of a stack in the order in which they start: what a record meets last comes first, so
+// that each finds what it writes to, and the stop, which is the reverse, drains forward.
+func parts() []Part {
+	return []Part{
+		part(Kafka, "the log", kafkaDefaults, configureKafka, runKafka),
+		part(ClickHouse, "the store", clickhouseDefaults, configureClickHouse, runClickHouse),
+		part(Gateway, "takes what devices say", gateway.DefaultConfig, configureGateway, gateway.Run),
+		part(Fleet, "simulated devices", fleetDefaults, configureFleet, runFleet),
+	}
+}
+
+// ops is a process's own section.
+func ops(name string, s Site) daemon.Config {
+	c := daemon.DefaultConfig()
+	c.Listen = Loopback(s.Ports.Ops[name])
+	c.StopTimeout = stopLimit - 5*time.Second
+	return c
+}
+
+// logAs is how a principal reaches the log.
+func logAs(principal string, s Site) eventlog.Config {
+	c := eventlog.DefaultConfig()
+	c.Brokers, c.ClientID = []string{Loopback(s.Ports.Kafka)}, "muster-"+principal
+	c.User, c.SecretFile = principal, s.Dir.SecretFile("kafka-"+principal)
+	return c
+}
+
+// Store is how a service reaches the warehouse.
+func Store(d Dir, p Ports) warehouse.Config {
+	c := warehouse.DefaultConfig()
+	c.Addr, c.User, c.SecretFile = p.ClickHouseURL(), serviceUser, d.SecretFile(SecretClickHouse)
+	return c
+}
+
+// serviceUser is what services are called in the store.
+const serviceUser = "muster"
+
+func configureGateway(c *gateway.Config, s Site) {
+	c.Ops, c.Log = ops(Gateway, s), logAs(principals.Gateway, s)
+	c.Name, c.Listen = "local", Loopback(s.Ports.Gateway)
+	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), s.Dir.RootCertificate()
+}
+
+// kafkaConfig is what the log's process reads; the broker itself knows no files.
+type kafkaConfig struct {
+	Ops     daemon.Config `yaml:"ops"`
+	Listen  string        `yaml:"listen"`
+	DataDir string        `yaml:"data_dir"`
+	Secrets kafkaSecrets  `yaml:"secrets"`
+}
+
+type kafkaSecrets struct {
+	Admin        daemon.Secret `yaml:"admin"`
+	AdminFile    string        `yaml:"admin_file"`
+	Gateway      daemon.Secret `yaml:"gateway"`
+	GatewayFile  string        `yaml:"gateway_file"`
+	Sink         daemon.Secret `yaml:"sink"`
+	SinkFile     string        `yaml:"sink_file"`
+	Registry     daemon.Secret `yaml:"registry"`
+	RegistryFile string        `yaml:"registry_file"`
+	Reader       daemon.Secret `yaml:"reader"`
+	ReaderFile   string        `yaml:"reader_file"`
+}
+
+func kafkaDefaults() kafkaConfig { return kafkaConfig{Ops: daemon.DefaultConfig()} }
+
+func configureKafka(c *kafkaConfig, s Site) {
+	c.Ops, c.Listen, c.DataDir = ops(Kafka, s), Loopback(s.Ports.Kafka), s.Dir.Kafka()
+	c.Secrets = kafkaSecrets{
+		AdminFile: s.Dir.SecretFile(SecretKafkaAdmin), GatewayFile: s.Dir.SecretFile(SecretKafkaGateway), SinkFile: s.Dir.SecretFile(SecretKafkaSink),
+		RegistryFile: s.Dir.SecretFile(SecretKafkaRegistry), ReaderFile: s.Dir.SecretFile(SecretKafkaReader),
+	}
+}
+
+// Telemetry on a laptop is bounded in bytes, but what is younger than a day stays: the store may have been away.
+const (
+	telemetryCap  = 2 << 30
+	telemetryKeep = 24 * time.Hour
+)
+
+func runKafka(_ context.Context, p *daemon.Process, c kafkaConfig) error {
+	cfg := kafka.DefaultConfig()
+	cfg.Listen, cfg.DataDir, cfg.Log = c.Listen, c.DataDir, p.Log
+	cfg.Users = kafka.StandardUsers(kafka.Secrets{
+		Admin: c.Secrets.Admin.Reveal(), Gateway: c.Secrets.Gateway.Reveal(), Sink: c.Secrets.Sink.Reveal(),
+		Registry: c.Secrets.Registry.Reveal(), Reader: c.Secrets.Reader.Reveal(),
+	})
+	cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
+	broker, err := kafka.Start(cfg)
+	if err != nil {
+		return err
+	}
+	p.OnStop("broker", func(context.Context) error { broker.Close(); return nil })
+	return nil
+}
+
+type clickhouseConfig struct {
+	Ops        daemon.Config `yaml:"ops"`
+	Listen     string        `yaml:"listen"`
+	DataDir    string        `yaml:"data_dir"`
+	User       string        `yaml:"user"`
+	Secret     daemon.Secret `yaml:"secret"`
+	SecretFile string        `yaml:"secret_file"`
+}
+
+func clickhouseDefaults() clickhouseConfig {
+	return clickhouseConfig{Ops: daemon.DefaultConfig(), User: serviceUser}
+}
+
+func configureClickHouse(c *clickhouseConfig, s Site) {
+	c.Ops, c.Listen, c.DataDir, c.SecretFile = ops(ClickHouse, s), Loopback(s.Ports.ClickHouse), s.Dir.ClickHouse(), s.Dir.SecretFile(SecretClickHouse)
+}
+
+func runClickHouse(_ context.Context, p *daemon.Process, c clickhouseConfig) error {
+	cfg := clickhouse.DefaultConfig()
+	cfg.Listen, cfg.DataDir, cfg.ServiceUser, cfg.ServiceSecret, cfg.Log = c.Listen, c.DataDir, c.User, c.Secret.Reveal(), p.Log
+	server, err := clickhouse.Start(cfg)
+	if err != nil {
+		return err
+	}
+	p.OnStop("server", func(context.Context) error { server.Close(); return nil })
+	return nil
+}
+
+// fleetConfig is the simulator's with a process around it.
+type fleetConfig struct {
+	Ops   daemon.Config    `yaml:"ops"`
+	Fleet simulator.Config `yaml:"fleet"`
+}
+
+// Validate names the first key that cannot be used.
+func (c fleetConfig) Validate() error {
+	if err := c.Fleet.Validate(); err != nil {
+		return fmt.Errorf("fleet.%w", err)
+	}
+	return nil
+}
+
+func fleetDefaults() fleetConfig {
+	return fleetConfig{Ops: daemon.DefaultConfig(), Fleet: simulator.DefaultConfig()}
+}
+
+func configureFleet(c *fleetConfig, s Site) {
+	c.Ops = ops(Fleet, s)
+	c.Fleet.Identities, c.Fleet.Gateway.Gateway, c.Fleet.Devices = s.Dir.Identities(), s.Ports.GatewayURL(), s.simulated()
+}
+
+func runFleet(_ context.Context, p *daemon.Process, c fleetConfig) error {
+	f, err := simulator.New(c.Fleet, simulator.Settings{Log: p.Log, Metrics: p.Metrics})
+	if err != nil {
+		return err
+	}
+	p.Go("devices", f.Run)
+	return nil
+}

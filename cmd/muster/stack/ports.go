@@ -1,0 +1,103 @@
+package stack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Ports are where a stack listens, all on the loopback interface.
+type Ports struct {
+	Gateway    int            `json:"gateway"`
+	Registry   int            `json:"registry"`
+	ClickHouse int            `json:"clickhouse"`
+	Kafka      int            `json:"kafka"`
+	Ops        map[string]int `json:"ops"` // per process
+}
+
+// PortsAt are the documented ports, each moved by offset.
+func PortsAt(offset int) (Ports, error) {
+	if offset < 0 || 9106+offset > 65535 {
+		return Ports{}, fmt.Errorf("--listen-offset %d: want 0 to %d, so that every port stays below 65536", offset, 65535-9106)
+	}
+	return Ports{
+		Gateway: 8443 + offset, Registry: 8080 + offset, ClickHouse: 8123 + offset, Kafka: 9092 + offset,
+		Ops: map[string]int{
+			Kafka: 9100 + offset, ClickHouse: 9101 + offset, Registry: 9102 + offset, Sink: 9103 + offset,
+			Retention: 9104 + offset, Gateway: 9105 + offset, Fleet: 9106 + offset,
+		},
+	}, nil
+}
+
+// Loopback is the address of a port as the stack uses it.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// GatewayURL is where devices post.
+func (p Ports) GatewayURL() string { return "https://" + Loopback(p.Gateway) }
+
+// RegistryURL is the operators' API.
+func (p Ports) RegistryURL() string { return "http://" + Loopback(p.Registry) }
+
+// ClickHouseURL is where analysts ask.
+func (p Ports) ClickHouseURL() string { return "http://" + Loopback(p.ClickHouse) }
+
+// OpsURL is a process's health and metrics.
+func (p Ports) OpsURL(process string) string { return "http://" + Loopback(p.Ops[process]) }
+
+// checkFree says which of the ports that the parts need is taken, by whom, and what to do.
+func (p Ports) checkFree(parts []string) error {
+	own := map[string]int{Gateway: p.Gateway, Registry: p.Registry, ClickHouse: p.ClickHouse, Kafka: p.Kafka}
+	var taken []string
+	for _, part := range parts {
+		for _, port := range []int{own[part], p.Ops[part]} {
+			if port == 0 {
+				continue
+			}
+			l, err := net.Listen("tcp", Loopback(port))
+			if err == nil {
+				l.Close()
+				continue
+			}
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				return fmt.Errorf("listening on port %d for %s: %w", port, part, err)
+			}
+			taken = append(taken, fmt.Sprintf("port %d, which %s needs, is taken%s", port, part, holder(port)))
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: stop what holds it, or move every port of this stack with --listen-offset 100", strings.Join(taken, "; "))
+}
+
+// holder names the process that listens on a port, where /proc tells; nothing otherwise.
+func holder(port int) string {
+	inodes := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		raw, _ := os.ReadFile(table) // absent where there is no /proc
+		for line := range bytes.Lines(raw) {
+			// sl local_address rem_address st ... uid timeout inode
+			f := strings.Fields(string(line))
+			if len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) {
+				inodes["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, fd := range fds {
+		to, err := os.Readlink(fd)
+		if err != nil || !inodes[to] {
+			continue // ended meanwhile, or another user's
+		}
+		pid := strings.Split(fd, "/")[2]
+		name, _ := os.ReadFile("/proc/" + pid + "/comm")
+		return fmt.Sprintf(" by %s (process %s)", strings.TrimSpace(string(name)), pid)
+	}
+	return ""
+}

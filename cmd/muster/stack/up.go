@@ -1,0 +1,159 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"muster.dev/cmd/muster/supervise"
+	"muster.dev/embedded/clickhouse"
+	"muster.dev/services/registry/authority"
+)
+
+// Limits of time. The store's first start loads half a gigabyte of library from a cold disk.
+const (
+	startLimit = 90 * time.Second
+	stopLimit  = 35 * time.Second
+)
+
+// Order is what `muster up` was asked for.
+type Order struct {
+	Dir     Dir
+	Devices int
+	Offset  int // of every port
+	Version string
+	Out     io.Writer // what a person may copy
+	Err     io.Writer // progress
+}
+
+// Up runs a stack until ctx ends, then stops it. What it made on the disk stays. An error before the stack was up
+// says what to do; what had been started is stopped.
+func Up(ctx context.Context, o Order) (err error) {
+	ports, err := PortsAt(o.Offset)
+	if err != nil {
+		return err
+	}
+	if _, err := clickhouse.FindLibrary(); err != nil {
+		return err
+	}
+	if err := o.Dir.create(); err != nil {
+		return err
+	}
+	release, err := o.Dir.lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices}
+	plan := slices.DeleteFunc(parts(), func(p Part) bool { return p.Name == Fleet && o.Devices == 0 })
+	names := make([]string, len(plan))
+	for i, p := range plan {
+		names[i] = p.Name
+	}
+	if err := ports.checkFree(names); err != nil {
+		return err
+	}
+	if err := prepare(site); err != nil {
+		return err
+	}
+	if err := writeJSON(o.Dir.RunFile("stack"), Instance{PID: os.Getpid(), Started: time.Now().UTC(), Ports: ports, Parts: names}); err != nil {
+		return err
+	}
+	defer os.Remove(o.Dir.RunFile("stack"))
+
+	sup, err := supervisor(o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The stop begins where ctx ended: it has a time of its own, and ends early on a second signal.
+		stop, cancel := hurried(context.WithoutCancel(ctx))
+		defer cancel()
+		if ctx.Err() != nil {
+			fmt.Fprintln(o.Err, "stopping; again Ctrl-C kills what is left")
+		}
+		if serr := sup.Stop(stop); err == nil && serr != nil {
+			err = serr
+		}
+		for _, n := range names {
+			os.Remove(o.Dir.RunFile(n))
+		}
+	}()
+	for _, p := range plan {
+		if err := begin(ctx, o, site, sup, p); err != nil {
+			if ctx.Err() != nil {
+				return nil // asked to stop meanwhile
+			}
+			return err
+		}
+	}
+	if err := welcome(ctx, o, site); err != nil && ctx.Err() == nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// prepare makes what the processes read: the directory, secrets, certificates and configuration.
+func prepare(s Site) error {
+	if err := s.Dir.makeSecrets(); err != nil {
+		return err
+	}
+	ca, err := authority.Init(s.Dir.CA(), authority.DefaultTrustDomain)
+	if err != nil {
+		return fmt.Errorf("making the certificate authority: %w", err)
+	}
+	if err := ca.EnsureServer(s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), authority.LoopbackHosts...); err != nil {
+		return fmt.Errorf("making the gateway's certificate: %w", err)
+	}
+	for _, p := range parts() {
+		content, err := p.write(s)
+		if err == nil {
+			err = writeFile(s.Dir.Config(p.Name), append([]byte("# Written by `muster up` at each start.\n"), content...))
+		}
+		if err != nil {
+			return fmt.Errorf("writing the configuration of %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+func supervisor(o Order) (*supervise.Supervisor, error) {
+	s := supervise.DefaultSettings()
+	s.Say = func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
+	s.Started = func(st supervise.State) {
+		if err := writeJSON(o.Dir.RunFile(st.Name), st); err != nil {
+			fmt.Fprintf(o.Err, "%-11s %v\n", st.Name, err)
+		}
+	}
+	s.Held = o.Dir.held
+	s.Stopped = func(process string) { os.Remove(o.Dir.RunFile(process)) }
+	return supervise.New(s)
+}
+
+// begin starts one part, and does what must be done before the next.
+func begin(ctx context.Context, o Order, s Site, sup *supervise.Supervisor, p Part) error {
+	if p.Name == Fleet {
+		say := func(sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", Fleet, sentence) }
+		if err := s.EnrollFleet(ctx, s.simulated(), say); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	err = sup.Start(ctx, supervise.Program{
+		Name: p.Name, Executable: self, Args: []string{"process", p.Name, "--config", o.Dir.Config(p.Name)},
+		Ready: s.Ports.OpsURL(p.Name) + "/readyz", Log: o.Dir.Log(p.Name), StartLimit: startLimit, StopLimit: stopLimit,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Err, "%-11s ready in %s: %s\n", p.Name, time.Since(began).Round(10*time.Millisecond), p.Purpose)
+	return nil
+}

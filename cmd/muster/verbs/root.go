@@ -1,0 +1,152 @@
+package verbs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"muster.dev/cmd/muster/stack"
+)
+
+// Exit codes.
+const (
+	ExitOK      = 0
+	ExitFailed  = 1 // it was tried and failed
+	ExitUsage   = 2 // the command line or a file named on it cannot be used; nothing was tried
+	ExitNoStack = 3 // no local stack runs where one is needed
+	ExitFinding = 4 // it worked, and what was asked about is not as it must be
+)
+
+// World is what a command line meets.
+type World struct {
+	Version  string
+	Args     []string
+	Out, Err io.Writer
+}
+
+// finding is an error that is an answer: the command worked and found something wrong.
+type finding struct{ error }
+
+// misuse is an error of the command line.
+type misuse struct{ error }
+
+// exited carries the exit code of a process run in this one, which has said itself what was wrong.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Main runs one command line and returns its exit code.
+func Main(ctx context.Context, w World) int {
+	cmd := root(w)
+	cmd.SetArgs(w.Args)
+	cmd.SetOut(w.Out)
+	cmd.SetErr(w.Err)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var status exited
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	fmt.Fprintf(w.Err, "muster: %v\n", err)
+	var found finding
+	var wrong misuse
+	switch {
+	case errors.As(err, &found):
+		return ExitFinding
+	case errors.Is(err, stack.ErrNotRunning):
+		return ExitNoStack
+	case errors.As(err, &wrong):
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// frame is what every verb shares.
+type frame struct {
+	World
+	data string
+	json bool
+}
+
+func root(w World) *cobra.Command {
+	f := &frame{World: w}
+	cmd := &cobra.Command{
+		Use:   "muster",
+		Short: "A roll call for connected fleets: the local stack and the operator's commands",
+		Long: "A roll call for connected fleets: what every device said is in one log, and everything else is a fold of that log.\n\n" +
+			"Exit codes: 0 done; 1 failed; 2 the command line cannot be used; 3 no local stack runs there; 4 the answer is a finding.",
+		Version:       w.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.PersistentFlags().StringVar(&f.data, "data", string(stack.DefaultDir), "the local stack's data `DIR`")
+	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the data as JSON")
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return misuse{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+	})
+	cmd.AddCommand(
+		up(f), status(f), query(f), devices(f), send(f), simulate(f), events(f), migrate(f), ledger(f), rebuild(f), process(f),
+	)
+	for c := range all(cmd) {
+		if args := c.Args; args != nil {
+			c.Args = func(c *cobra.Command, given []string) error {
+				if err := args(c, given); err != nil {
+					return misuse{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+				}
+				return nil
+			}
+		}
+	}
+	return cmd
+}
+
+func all(cmd *cobra.Command) func(yield func(*cobra.Command) bool) {
+	return func(yield func(*cobra.Command) bool) {
+		var walk func(*cobra.Command) bool
+		walk = func(c *cobra.Command) bool {
+			if !yield(c) {
+				return false
+			}
+			for _, sub := range c.Commands() {
+				if !walk(sub) {
+					return false
+				}
+			}
+			return true
+		}
+		walk(cmd)
+	}
+}
+
+// dir is the data directory that --data names.
+func (f *frame) dir() (stack.Dir, error) { return stack.OpenDir(f.data) }
+
+// running is the stack that --data names, which must run.
+func (f *frame) running() (stack.Dir, stack.Instance, error) {
+	d, err := f.dir()
+	if err != nil {
+		return "", stack.Instance{}, err
+	}
+	i, err := d.Running()
+	return d, i, err
+}
+
+// say tells a person on standard error.
+func (f *frame) say(format string, args ...any) { fmt.Fprintf(f.Err, format+"\n", args...) }
+
+// printJSON prints one document.
+func (f *frame) printJSON(v any) error {
+	enc := json.NewEncoder(f.Out)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package verbs
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/supervise"
+)
+
+// defaultDevices is a fleet that a laptop does not notice.
+const defaultDevices = 20
+
+func up(f *frame) *cobra.Command {
+	o := stack.Order{Version: f.Version, Out: f.Out, Err: f.Err}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the local stack in the foreground, with a small simulated fleet; Ctrl-C stops it in order",
+		Long: "Starts the log, the store, the registry, sink, retention, gateway and a simulated fleet, each a process of its\n" +
+			"own, and keeps them running. What was accepted survives kill -9 of any of them, and of this command.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Dir, err = f.dir(); err != nil {
+				return err
+			}
+			if o.Devices < 0 {
+				return misuse{fmt.Errorf("--devices %d: want 0 or more", o.Devices)}
+			}
+			return stack.Up(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().IntVar(&o.Devices, "devices", defaultDevices, "simulated devices; 0 is none")
+	cmd.Flags().IntVar(&o.Offset, "listen-offset", 0, "add `N` to every port, so that two stacks can stand side by side")
+	return cmd
+}
+
+func status(f *frame) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "What runs, and whether it is ready: exit 0 when every part is",
+		Long:  "Exit codes: 0 every part is ready; 3 no stack runs on the data directory; 4 a part is not ready.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := f.dir()
+			if err != nil {
+				return err
+			}
+			s, err := dir.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if f.json {
+				err = f.printJSON(s)
+			} else {
+				err = f.printStatus(s)
+			}
+			if err == nil && !s.Ready {
+				err = finding{fmt.Errorf("not every part is ready")}
+			}
+			return err
+		},
+	}
+}
+
+func (f *frame) printStatus(s stack.Status) error {
+	t := tabwriter.NewWriter(f.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PART\tSTATE\tPROCESS\tSINCE\tRESTARTS\tHEALTH AND METRICS")
+	for _, p := range s.Parts {
+		state, since := "ready", "-"
+		if !p.Ready {
+			state = "not ready: " + p.Reason
+		}
+		if !p.Started.IsZero() {
+			since = time.Since(p.Started).Round(time.Second).String()
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, state, p.PID, since, p.Restarts, p.Ops)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(f.Out, "\ngateway %s, registry %s, ClickHouse %s, Kafka %s\n", s.Gateway, s.Registry, s.ClickHouse, s.Kafka)
+	return err
+}
+
+// process is what `up` starts: one part in a process of its own.
+func process(f *frame) *cobra.Command {
+	var config string
+	var fd int
+	cmd := &cobra.Command{
+		Use:    "process NAME",
+		Short:  "Run one part of a stack",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := contextWithCancel(cmd)
+			defer cancel()
+			if fd >= 0 {
+				stop, err := supervise.Watch(fd, cancel)
+				if err != nil {
+					return misuse{err}
+				}
+				defer stop()
+			}
+			code, err := stack.Run(ctx, args[0], config, f.Version)
+			if err != nil {
+				return misuse{err}
+			}
+			if code != ExitOK {
+				return exited(code)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "YAML `FILE`")
+	cmd.Flags().IntVar(&fd, "watch-fd", -1, "descriptor whose end says that the supervisor is gone")
+	_ = cmd.MarkFlagRequired("config") // fails for an unknown flag only
+	return cmd
+}
