@@ -4,7 +4,7 @@ package v1
 type Enrolment struct {
 	Device  string `json:"device"`            // the id: [a-z0-9][a-z0-9._-]{0,62}
 	Cohort  string `json:"cohort"`            // [a-z0-9][a-z0-9._-]{0,62}
-	Profile string `json:"profile,omitempty"` // [a-z][a-z0-9_]{0,31}; "default" when empty
+	Profile string `json:"profile,omitempty"` // [a-z][a-z0-9_]{0,30}; "default" when empty
 	Class   string `json:"class,omitempty"`   // standard, debug, audit, cold; standard when empty
 	History bool   `json:"history,omitempty"` // accept readings older than 30 days
 	CSR     string `json:"csr"`               // PEM

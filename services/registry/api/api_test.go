@@ -1,0 +1,396 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+
+	"muster.dev/platform/daemon"
+	"muster.dev/platform/eventlog"
+	"muster.dev/proto/record"
+	"muster.dev/services/registry/api"
+	"muster.dev/services/registry/authority"
+	"muster.dev/services/registry/client"
+	"muster.dev/services/registry/writer"
+
+	v1 "muster.dev/services/registry/api/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const token = "0123456789abcdef0123456789abcdef"
+
+type stack struct {
+	cluster   *kfake.Cluster
+	authority *authority.Authority
+	base      string
+	client    *client.Client
+}
+
+func start(t *testing.T) stack {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, record.TopicRegistry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	ca, err := authority.Init(filepath.Join(t.TempDir(), "ca"), "muster.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, metrics := slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry()
+	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: cluster.ListenAddrs()}, Logger: log, Metrics: metrics})
+	a, err := api.New(api.Settings{Config: api.Config{Listen: "127.0.0.1:0", Token: daemon.Secret(token)}, Writer: w, Authority: ca, Log: log, Metrics: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var rooms sync.WaitGroup
+	for _, run := range []func(context.Context) error{w.Run, a.Run} {
+		rooms.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	s := stack{cluster: cluster, authority: ca, base: "http://" + a.Addr(), client: client.New("http://"+a.Addr(), token)}
+	t.Cleanup(func() {
+		s.client.Close()
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		rooms.Wait()
+	})
+	return s
+}
+
+func csr(t *testing.T, template *x509.CertificateRequest, key any) string {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func leaf(t *testing.T, chain string) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode([]byte(chain))
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func TestADeviceEnrolsAndIsKnown(t *testing.T) {
+	s := start(t)
+	dir := filepath.Join(t.TempDir(), "pump-1")
+	request := v1.Enrolment{Device: "pump-1", Cohort: "north", History: true, Class: "audit", Profile: "pump"}
+	out, err := client.Enroll(t.Context(), s.base, token, request, dir)
+	if err != nil || out.No != 1 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, client.CertFile), filepath.Join(dir, client.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, client.CAFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	issuing, err := x509.ParseCertificate(pair.Certificate[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	intermediates.AddCert(issuing)
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Error(err)
+	}
+	if len(pair.Leaf.URIs) != 1 || pair.Leaf.URIs[0].String() != "spiffe://muster.test/device/pump-1" {
+		t.Errorf("identity %v", pair.Leaf.URIs)
+	}
+	want := v1.Device{Device: "pump-1", No: 1, Cohort: "north", Profile: "pump", Class: "audit", History: true}
+	if got, err := s.client.Device(t.Context(), "pump-1"); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+
+	again, err := client.Enroll(t.Context(), s.base, token, request, dir)
+	if err != nil || again.No != 1 {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if leaf(t, again.Certificate).SerialNumber.Cmp(pair.Leaf.SerialNumber) == 0 {
+		t.Error("a second enrolment gave the same certificate")
+	}
+}
+
+func TestWhatContradictsTheRegistryIsAConflict(t *testing.T) {
+	s := start(t)
+	key := newKey(t)
+	first := v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, &x509.CertificateRequest{}, key)}
+	if _, err := s.client.Enroll(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*v1.Enrolment){
+		"csr":     func(e *v1.Enrolment) { e.CSR = csr(t, &x509.CertificateRequest{}, newKey(t)) },
+		"cohort":  func(e *v1.Enrolment) { e.Cohort = "d" },
+		"profile": func(e *v1.Enrolment) { e.Profile = "other" },
+		"class":   func(e *v1.Enrolment) { e.Class = "debug" },
+		"history": func(e *v1.Enrolment) { e.History = true },
+	} {
+		other := first
+		change(&other)
+		_, err := s.client.Enroll(t.Context(), other)
+		var problem *v1.Problem
+		if !errors.As(err, &problem) || problem.Status != http.StatusConflict || problem.Field != field {
+			t.Errorf("another %s: %v", field, err)
+		}
+	}
+	stolen := first
+	stolen.Device = "d2"
+	var problem *v1.Problem
+	if _, err := s.client.Enroll(t.Context(), stolen); !errors.As(err, &problem) || problem.Status != 409 || !strings.Contains(problem.Detail, "d1") {
+		t.Errorf("another device's key: %v", err)
+	}
+	if page, err := s.client.Devices(t.Context(), 0, 10); err != nil || len(page.Devices) != 1 {
+		t.Errorf("%+v, %v", page, err)
+	}
+}
+
+func TestARequestForAnotherDevicesNameIsOverruled(t *testing.T) {
+	s := start(t)
+	greedy := &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "victim"}, DNSNames: []string{"localhost"},
+		URIs: []*url.URL{{Scheme: "spiffe", Host: "muster.test", Path: "/device/victim"}},
+	}
+	out, err := s.client.Enroll(t.Context(), v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, greedy, newKey(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := leaf(t, out.Certificate)
+	if len(cert.URIs) != 1 || cert.URIs[0].Path != "/device/d1" || len(cert.DNSNames) != 0 || cert.Subject.CommonName != "d1" {
+		t.Errorf("%v %v %v", cert.URIs, cert.DNSNames, cert.Subject)
+	}
+}
+
+func TestEveryRefusalIsAProblemThatNamesTheFault(t *testing.T) {
+	s := start(t)
+	good := csr(t, &x509.CertificateRequest{}, newKey(t))
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(good))
+	forged := slices.Clone(block.Bytes)
+	forged[len(forged)-1] ^= 1
+	enrolment := func(change func(*v1.Enrolment)) string {
+		e := v1.Enrolment{Device: "d1", Cohort: "c", CSR: good}
+		change(&e)
+		body, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	for name, c := range map[string]struct {
+		method, path, auth, contentType, body string
+		status                                int
+		field, detail                         string
+	}{
+		"no token":             {auth: "-", status: 401},
+		"a wrong token":        {auth: "Bearer " + strings.Repeat("x", len(token)), status: 401},
+		"basic authentication": {auth: "Basic " + token, status: 401},
+		"no path":              {method: "GET", path: "/api/v1/nothing", status: 404},
+		"no such device":       {method: "GET", path: "/api/v1/devices/ghost", status: 404, field: "device"},
+		"a hostile name":       {method: "GET", path: "/api/v1/devices/..%2f..%2fetc", status: 404},
+		"no such schema":       {method: "GET", path: "/api/v1/schemas/7", status: 404},
+		"a wild page":          {method: "GET", path: "/api/v1/devices?limit=100000000", status: 400, field: "limit"},
+		"a form":               {contentType: "application/x-www-form-urlencoded", body: "device=d1", status: 415},
+		"no JSON":              {body: "{", status: 400},
+		"two values":           {body: enrolment(func(*v1.Enrolment) {}) + "{}", status: 400},
+		"an unknown member":    {body: `{"device":"d1","cohort":"c","admin":true}`, status: 400, detail: "admin"},
+		"a mistyped member":    {body: `{"device":7}`, status: 400, field: "device"},
+		"a large body":         {body: `{"device":"` + strings.Repeat("x", 70<<10) + `"}`, status: 413, detail: "65536"},
+		"a large tail":         {body: enrolment(func(*v1.Enrolment) {}) + strings.Repeat(" ", 70<<10), status: 413},
+		"a bad name":           {body: enrolment(func(e *v1.Enrolment) { e.Device = "UPPER" }), status: 422, field: "device"},
+		"a bad cohort":         {body: enrolment(func(e *v1.Enrolment) { e.Cohort = "" }), status: 422, field: "cohort"},
+		"a bad profile":        {body: enrolment(func(e *v1.Enrolment) { e.Profile = "x'); DROP TABLE" }), status: 422, field: "profile"},
+		"a bad class":          {body: enrolment(func(e *v1.Enrolment) { e.Class = "vip" }), status: 422, field: "class"},
+		"a weak key":           {body: enrolment(func(e *v1.Enrolment) { e.CSR = csr(t, &x509.CertificateRequest{}, weak) }), status: 422, field: "csr", detail: "1024"},
+		"a forged signature": {body: enrolment(func(e *v1.Enrolment) {
+			e.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: forged}))
+		}), status: 422, field: "csr", detail: "signature"},
+		"an oversize request": {body: enrolment(func(e *v1.Enrolment) { e.CSR = good + strings.Repeat("x", 20<<10) }), status: 422, field: "csr", detail: "limit"},
+		"no request":          {body: enrolment(func(e *v1.Enrolment) { e.CSR = "" }), status: 422, field: "csr"},
+		"an empty schema":     {path: "/api/v1/schemas", body: `{"metrics":[]}`, status: 422, field: "metrics"},
+		"a bad metric":        {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a b","kind":"int"}]}`, status: 422, field: "metrics[0].name"},
+		"a bad kind":          {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"blob"}]}`, status: 422, field: "metrics[0].kind"},
+		"a bad scale":         {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"float","scale":2}]}`, status: 422, field: "metrics[0].scale"},
+		"a metric twice":      {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"int"},{"name":"a","kind":"int"}]}`, status: 422, field: "metrics[1].name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			method, path := c.method, c.path
+			if method == "" {
+				method = http.MethodPost
+			}
+			if path == "" {
+				path = "/api/v1/devices"
+			}
+			req, err := http.NewRequestWithContext(t.Context(), method, s.base+path, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch c.auth {
+			case "":
+				req.Header.Set("Authorization", "Bearer "+token)
+			case "-":
+			default:
+				req.Header.Set("Authorization", c.auth)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			if c.contentType != "" {
+				req.Header.Set("Content-Type", c.contentType)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			data, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var problem v1.Problem
+			if err := json.Unmarshal(data, &problem); err != nil {
+				t.Fatalf("%s: %v", data, err)
+			}
+			if res.StatusCode != c.status || problem.Status != c.status || problem.Title == "" ||
+				res.Header.Get("Content-Type") != v1.ProblemType || !strings.Contains(problem.Detail, c.detail) ||
+				c.field != "" && problem.Field != c.field {
+				t.Errorf("%d %s", res.StatusCode, data)
+			}
+			if c.status == 401 && res.Header.Get("WWW-Authenticate") == "" {
+				t.Error("no WWW-Authenticate")
+			}
+		})
+	}
+	if page, err := s.client.Devices(t.Context(), 0, 10); err != nil || len(page.Devices) != 0 {
+		t.Errorf("something was enrolled: %+v, %v", page, err)
+	}
+}
+
+func TestPagesHoldEveryDeviceOnce(t *testing.T) {
+	s := start(t)
+	for i := range 7 {
+		e := v1.Enrolment{Device: fmt.Sprintf("d%d", i), Cohort: "c", CSR: csr(t, &x509.CertificateRequest{}, newKey(t))}
+		if _, err := s.client.Enroll(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for after, pages := uint32(0), 0; ; pages++ {
+		page, err := s.client.Devices(t.Context(), after, 3)
+		if err != nil || pages > 3 {
+			t.Fatal(pages, err)
+		}
+		for _, d := range page.Devices {
+			got = append(got, d.Device)
+		}
+		if after = page.Next; after == 0 {
+			break
+		}
+	}
+	if want := []string{"d0", "d1", "d2", "d3", "d4", "d5", "d6"}; !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if page, err := s.client.Devices(t.Context(), 4, 3); err != nil || page.Next != 0 || len(page.Devices) != 3 {
+		t.Errorf("the last page, full: %+v, %v", page, err)
+	}
+}
+
+func TestASchemaHasOneId(t *testing.T) {
+	s := start(t)
+	ab := []v1.Metric{{Name: "a", Kind: "int", Scale: 2}, {Name: "b", Kind: "text"}}
+	first, err := s.client.DefineSchema(t.Context(), ab)
+	if err != nil || first.ID != 1 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	if again, err := s.client.DefineSchema(t.Context(), ab); err != nil || again.ID != 1 {
+		t.Errorf("%+v, %v", again, err)
+	}
+	ba := []v1.Metric{ab[1], ab[0]}
+	if other, err := s.client.DefineSchema(t.Context(), ba); err != nil || other.ID != 2 {
+		t.Errorf("another order is another schema: %+v, %v", other, err)
+	}
+	if got, err := s.client.Schema(t.Context(), 2); err != nil || !slices.Equal(got.Metrics, ba) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestWithoutTheLogTheAnswerIsAskAgain(t *testing.T) {
+	s := start(t)
+	if _, err := s.client.Devices(t.Context(), 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	s.cluster.Close()
+	began := time.Now()
+	_, err := s.client.Enroll(t.Context(), v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, &x509.CertificateRequest{}, newKey(t))})
+	var problem *v1.Problem
+	if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable {
+		t.Fatalf("%v", err)
+	}
+	if took := time.Since(began); took > 12*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestATokenThatCrossesANetworkWantsTLS(t *testing.T) {
+	for listen, ok := range map[string]bool{"127.0.0.1:0": true, "[::1]:0": true, "localhost:0": true, "0.0.0.0:0": false, ":0": false, "10.0.0.1:0": false} {
+		cfg := api.Config{Listen: listen, Token: daemon.Secret(token)}
+		if err := cfg.Validate(); (err == nil) != ok {
+			t.Errorf("%s: %v", listen, err)
+		}
+		cfg.Plain = true
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%s, plain in words: %v", listen, err)
+		}
+	}
+	if err := (api.Config{Listen: "127.0.0.1:0", Token: "short"}).Validate(); err == nil || bytes.Contains([]byte(err.Error()), []byte("short")) {
+		t.Errorf("a short token: %v", err)
+	}
+}

@@ -1,0 +1,48 @@
+package decide
+
+import (
+	"muster.dev/platform/roster"
+	"muster.dev/proto/batch"
+	"muster.dev/proto/event"
+)
+
+// The limits of what the registry takes. A profile is a wide table and every plan of the sink inserts into each, so
+// profiles are few; what has no room in them stays in the overflow table and is read there.
+const (
+	MaxProfiles = 16
+	MaxMetrics  = 128 // of a profile
+	MaxSchemas  = 10_000
+)
+
+// Command is what the registry can be told: Enrol, DefineSchema, AddMetrics, DefineTopic.
+type Command interface {
+	decide(*State) (Outcome, error)
+}
+
+// Outcome is what a command comes to. One without events says what was so already.
+type Outcome struct {
+	Events []event.Body
+	No     uint32 // of Enrol: the device's number
+	Schema uint32 // of DefineSchema: its id
+	Gen    uint16 // of DefineTopic: its generation
+}
+
+// Decide says what a command makes of the state, and does not change it. Every error is a *Refusal.
+func Decide(s *State, c Command) (Outcome, error) { return c.decide(s) }
+
+// Metric is a metric as commands name it.
+type Metric = roster.SchemaMetric
+
+func checkMetric(field string, m Metric) error {
+	switch {
+	case !batch.MetricName(m.Name):
+		return invalid(field+".name", "%.80q: want [a-z_][a-z0-9_]{0,62}", m.Name)
+	case m.Kind > batch.Text:
+		return invalid(field+".kind", "%d: want int, float, bool or text", m.Kind)
+	case m.Kind != batch.Int && m.Scale != 0:
+		return invalid(field+".scale", "%d: only an int has one", m.Scale)
+	case m.Scale > batch.MaxScale:
+		return invalid(field+".scale", "%d: want 0 to %d", m.Scale, batch.MaxScale)
+	}
+	return nil
+}
