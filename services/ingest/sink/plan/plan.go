@@ -61,15 +61,9 @@ func (p Plan) Name() string {
 	return string(b)
 }
 
-// Token is the deduplication token and query id of the chunk-th block for a
-// table. Only a batch of more day-partitions than one insert takes has more
-// than one.
-func (p Plan) Token(table string, chunk int) string {
-	if chunk == 0 {
-		return p.Name() + "/" + table
-	}
-	return p.Name() + "/" + table + "/" + strconv.Itoa(chunk)
-}
+// Token is the deduplication token and query id of the plan's block for a
+// table.
+func (p Plan) Token(table string) string { return p.Name() + "/" + table }
 
 // Repair is the token of the n-th attempt to send only what is missing.
 func Repair(token string, n int) string { return token + "/r" + strconv.Itoa(n) }

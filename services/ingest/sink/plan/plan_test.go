@@ -81,16 +81,16 @@ func TestAPlanThatDoesNotBeginAtTheMarkIsNotWritten(t *testing.T) {
 func TestATokenIsMadeOfTheTopicsIDAndNeverOfItsName(t *testing.T) {
 	p := plan.Plan{Topic: id(0xab), Part: 3, From: 100, To: 199, Rev: 12}
 	const want = "abababababababababababababababab/3/100-199/12/s_other"
-	if got := p.Token("s_other", 0); got != want {
+	if got := p.Token("s_other"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	again := p
 	again.Topic = id(0xac)
-	if p.Token("ledger", 0) == again.Token("ledger", 0) {
+	if p.Token("ledger") == again.Token("ledger") {
 		t.Error("a topic that was created again has the old one's tokens")
 	}
 	seen := map[string]bool{}
-	for _, tok := range []string{p.Token("s_other", 0), p.Token("s_other", 1), p.Token("ledger", 0), plan.Repair(p.Token("s_other", 0), 1)} {
+	for _, tok := range []string{p.Token("s_other"), p.Token("ledger"), plan.Repair(p.Token("s_other"), 1), plan.Repair(p.Token("s_other"), 2)} {
 		if seen[tok] {
 			t.Errorf("two blocks under %s", tok)
 		}
@@ -98,7 +98,7 @@ func TestATokenIsMadeOfTheTopicsIDAndNeverOfItsName(t *testing.T) {
 	}
 	salted := p
 	salted.Salt = "e1"
-	if salted.Token("ledger", 0) == p.Token("ledger", 0) {
+	if salted.Token("ledger") == p.Token("ledger") {
 		t.Error("the salt does not reach the token")
 	}
 }

@@ -1,5 +1,7 @@
 package seen
 
+import "math/bits"
+
 // Width is how many sequence numbers below the high-water mark are remembered
 // one by one. It is what the ledger is asked for at a rebuild.
 const Width = 1024
@@ -45,22 +47,25 @@ func key(device, boot uint32) uint64 { return uint64(device)<<32 | uint64(boot) 
 // Len is the number of boots remembered.
 func (s *State) Len() int { return len(s.windows) }
 
-// Load puts in what the ledger holds of one boot: its highest seq, and those
-// of its seqs that are above high-Width, in any order.
-func (s *State) Load(device, boot uint32, high uint64, seqs []uint64) {
+// Load puts in what the ledger holds of one boot: its highest seq, and which of the Width seqs up to it, where bit i
+// of the bitmap stands for high-i.
+func (s *State) Load(device, boot uint32, high uint64, stored *[Width / 64]uint64) {
 	w := s.add(key(device, boot))
 	w.high = high
-	w.floor = 0
 	if high >= Width {
 		w.floor = high - Width + 1
 	}
-	for _, seq := range seqs {
-		if seq <= high && seq >= w.floor {
-			w.bits[seq/64%words] |= 1 << (seq % 64)
+	for i, word := range stored {
+		for ; word != 0; word &= word - 1 {
+			if back := uint64(i*64 + bits.TrailingZeros64(word)); back <= high {
+				w.set(high - back)
+			}
 		}
 	}
-	w.bits[high/64%words] |= 1 << (high % 64)
+	w.set(high)
 }
+
+func (w *window) set(seq uint64) { w.bits[seq/64%words] |= 1 << (seq % 64) }
 
 // Check says what is known of a message.
 func (s *State) Check(device, boot uint32, seq uint64) Verdict {
@@ -113,7 +118,7 @@ func (s *State) Add(device, boot uint32, seq uint64) {
 	case seq < w.floor:
 		return
 	}
-	w.bits[seq/64%words] |= 1 << (seq % 64)
+	w.set(seq)
 }
 
 // slide moves the window up to a new high-water mark and clears the bits that

@@ -69,16 +69,19 @@ func rebuild(ledger map[message]bool, bound int) *seen.State {
 		b := boot{m.device, m.boot}
 		high[b] = max(high[b], m.seq)
 	}
-	seqs := map[boot][]uint64{}
+	stored := map[boot]*[seen.Width / 64]uint64{}
 	for m := range ledger {
 		b := boot{m.device, m.boot}
-		if m.seq+seen.Width > high[b] {
-			seqs[b] = append(seqs[b], m.seq)
+		if back := high[b] - m.seq; back < seen.Width {
+			if stored[b] == nil {
+				stored[b] = new([seen.Width / 64]uint64)
+			}
+			stored[b][back/64] |= 1 << (back % 64)
 		}
 	}
 	s := seen.NewState(bound)
 	for b, h := range high {
-		s.Load(b.device, b.boot, h, seqs[b])
+		s.Load(b.device, b.boot, h, stored[b])
 	}
 	return s
 }

@@ -1,0 +1,160 @@
+package rows
+
+import (
+	"math"
+
+	"muster.dev/platform/warehouse/native"
+	"muster.dev/proto/batch"
+)
+
+// Scales of s_other for what is no scaled integer.
+const (
+	scaleFloat = -1
+	scaleBool  = -2
+	scaleText  = -3
+)
+
+// exact is the bound below which a float64 holds every integer.
+const exact = 1 << 53
+
+// otherTable is the narrow overflow: one row a value.
+type otherTable struct {
+	block              *native.Block
+	class              *native.Fixed[int8]
+	metric, device, fw *native.Dictionary
+	number             *native.Fixed[uint32]
+	ts                 *native.Fixed[int64]
+	value              *native.Fixed[float64]
+	int                *native.Nullable[int64]
+	text               *native.Text
+	scale              *native.Fixed[int8]
+	source
+	tally tally
+}
+
+func newOtherTable() *otherTable {
+	t := &otherTable{
+		class:  native.Enum8("class", classType),
+		metric: native.LowCardinality("metric"), device: native.LowCardinality("device"), fw: native.LowCardinality("fw"),
+		number: native.UInt32("device_no"),
+		ts:     native.DateTime64("ts"),
+		value:  native.Float64("value"),
+		int:    native.NullableOf(native.Int64("int")),
+		text:   native.String("text"),
+		scale:  native.Int8("scale"),
+		source: newSource(),
+	}
+	t.block = native.NewBlock(t.class, t.metric, t.number, t.device, t.ts, t.value, t.int, t.text, t.scale, t.fw, t.gen, t.part, t.off)
+	return t
+}
+
+func (t *otherTable) reset() {
+	t.block.Reset()
+	t.tally.reset()
+}
+
+func (t *otherTable) sheet() Block {
+	return Block{Table: TableOther, Data: t.block, Rows: t.ts.Rows(), Parts: t.tally.ids(dayID)}
+}
+
+const otherBytes = 49
+
+// putOther adds the values of a column at the chosen steps: s.steps and s.words say which, nil steps mean all.
+func (s *Sheet) putOther(m *Message, c *batch.Column, all bool) int {
+	t, b := s.other, &m.batch
+	n := len(s.steps)
+	if all {
+		n = len(b.Times)
+	}
+	if n == 0 {
+		return 0
+	}
+	t.class.Fill(int8(m.Device.Class), n)
+	t.metric.FillID(t.metric.IDString(m.metric(c)), n)
+	t.number.Fill(m.Device.No, n)
+	t.device.FillID(t.device.ID(m.Name), n)
+	t.fw.FillID(t.fw.ID(b.Firmware), n)
+	t.source.fill(&s.set, m.Offset, n)
+	s.putTimes(t.ts, &t.tally, m, all)
+
+	values := t.value.Grow(n)
+	scale := int8(scaleFloat)
+	switch c.Kind {
+	case batch.Int:
+		scale = int8(c.Scale)
+		ints, nulls := t.int.Grow(n)
+		for i := range n {
+			v := c.Ints[s.word(i, all)]
+			values[i] = batch.Scaled(v, c.Scale)
+			if c.Scale == 0 || v >= exact || v <= -exact {
+				ints[i] = v
+			} else {
+				nulls[i] = 1
+			}
+		}
+	case batch.Float:
+		t.int.AppendNulls(n)
+		floats := c.Floats()
+		for i := range n {
+			values[i] = floats[s.word(i, all)]
+		}
+	case batch.Bool:
+		scale = scaleBool
+		t.int.AppendNulls(n)
+		for i := range n {
+			values[i] = float64(c.Ints[s.word(i, all)])
+		}
+	case batch.Text:
+		scale = scaleText
+		t.int.AppendNulls(n)
+		for i := range n {
+			values[i] = math.NaN()
+			v := b.Text(c, s.word(i, all))
+			t.text.Append(v)
+			s.bytes += int64(len(v))
+		}
+	}
+	if c.Kind != batch.Text {
+		t.text.PadTo(t.text.Rows() + n)
+	}
+	t.scale.Fill(scale, n)
+	s.bytes += int64(n) * otherBytes
+	return n
+}
+
+// word is the place among the column's values of the i-th row to write.
+func (s *Sheet) word(i int, all bool) int {
+	if all {
+		return i
+	}
+	return int(s.words[i])
+}
+
+// putTimes adds the times of the chosen steps and counts their partitions.
+func (s *Sheet) putTimes(ts *native.Fixed[int64], tally *tally, m *Message, all bool) {
+	times, class := m.batch.Times, m.Device.Class
+	if all {
+		ts.AppendSlice(times)
+		first, last := dayKey(class, times[0]), dayKey(class, times[len(times)-1])
+		if first == last { // times ascend
+			s.touch(tally, first, len(times))
+			return
+		}
+		for _, at := range times {
+			s.touch(tally, dayKey(class, at), 1)
+		}
+		return
+	}
+	out := ts.Grow(len(s.steps))
+	for i, step := range s.steps {
+		out[i] = times[step]
+		s.touch(tally, dayKey(class, times[step]), 1)
+	}
+}
+
+func (s *Sheet) touch(t *tally, day uint64, n int) {
+	if day != t.last || t.run == 0 {
+		s.days[day] = struct{}{}
+	}
+	t.add(day, uint64(n))
+}

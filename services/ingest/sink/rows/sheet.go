@@ -1,0 +1,298 @@
+package rows
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"muster.dev/platform/warehouse/native"
+	"muster.dev/proto/batch"
+)
+
+// Outcome is what becomes of a record; the numbers are the ledger's.
+type Outcome int8
+
+const (
+	Stored      Outcome = 1
+	Duplicate   Outcome = 2
+	Conflict    Outcome = 3
+	Quarantined Outcome = 4
+	Controlled  Outcome = 5
+)
+
+// String is the outcome's name in the ledger and in metrics.
+func (o Outcome) String() string {
+	switch o {
+	case Stored:
+		return "stored"
+	case Duplicate:
+		return "duplicate"
+	case Conflict:
+		return "conflict"
+	case Quarantined:
+		return "quarantined"
+	default:
+		return "control"
+	}
+}
+
+// Tables that every plan may have; wide tables come beside them.
+const (
+	TableOther      = "s_other"
+	TableEvents     = "device_events"
+	TableQuarantine = "quarantine"
+	TableLedger     = "ledger"
+)
+
+// Block is a plan's part for one table.
+type Block struct {
+	Table string
+	Data  *native.Block
+	Rows  int
+	// Parts is how many rows each of the table's partitions gets, by partition id. A block lands partition by
+	// partition: each wholly, or not at all.
+	Parts map[string]uint64
+}
+
+// Settings is what the rows of a plan are a function of, beside its records.
+type Settings struct {
+	Gen      uint16 // stands for the topic's id
+	Part     uint16
+	Rev      uint64
+	StoredAt int64 // Unix ms; in the ledger, for lag alone
+	// Only leaves out what is not of these partitions of this table, for a block that repairs it. The sheet's
+	// other tables then mean nothing.
+	Only *Only
+}
+
+// Only names partitions of one table.
+type Only struct {
+	Table string
+	Parts map[string]bool
+}
+
+// Sheet gathers the rows of one plan. It is reused from plan to plan and keeps its memory.
+type Sheet struct {
+	set     Settings
+	catalog Catalog
+
+	other      *otherTable
+	events     *eventsTable
+	quarantine *quarantineTable
+	ledger     *ledgerTable
+	wide       map[uint16]*wideTable // nil where the profile has no table at this revision
+	wideRev    uint64
+
+	days  map[uint64]struct{} // (class, day) of the samples, over all tables
+	bytes int64
+
+	from   []*wideColumn // by column of the batch: where it goes in the wide table
+	misfit [][]uint64    // by column: steps that do not fit there; nil where all do
+	spare  [][]uint64
+	rows   []uint64 // steps that make a row of the wide table
+	faults []batch.Fault
+	mask   batch.Mask
+	skip   []uint64 // steps that Only leaves out
+	steps  []int32
+	words  []int32
+	text   []byte
+}
+
+// NewSheet is an empty sheet.
+func NewSheet(catalog Catalog) *Sheet {
+	return &Sheet{
+		catalog: catalog, other: newOtherTable(), events: newEventsTable(), quarantine: newQuarantineTable(), ledger: newLedgerTable(),
+		wide: map[uint16]*wideTable{}, days: map[uint64]struct{}{},
+	}
+}
+
+// Begin empties the sheet for a plan.
+func (s *Sheet) Begin(set Settings) {
+	s.set = set
+	for _, t := range s.tables() {
+		t.reset()
+	}
+	if set.Rev != s.wideRev {
+		clear(s.wide)
+		s.wideRev = set.Rev
+	}
+	clear(s.days)
+	s.bytes = 0
+}
+
+// Put adds a record with its outcome.
+func (s *Sheet) Put(m *Message, o Outcome) {
+	row := ledgerRow{outcome: o}
+	switch o {
+	case Stored:
+		switch m.Form {
+		case Telemetry:
+			row = s.putTelemetry(m)
+		case Events:
+			row = s.putEvents(m)
+		}
+	case Quarantined:
+		s.refuse(m, m.Reason, m.Detail)
+		row.faults = 1
+	case Conflict:
+		s.refuse(m, ReasonConflict, "another message of the same device, boot and seq is stored")
+		row.faults = 1
+	}
+	s.putLedger(m, row)
+}
+
+// PutHole says that the log has no record at an offset that the plan covers: a marker of a transaction, or a record
+// that was compacted away.
+func (s *Sheet) PutHole(off int64, got int64) {
+	s.putLedger(&Message{Offset: off, Time: got}, ledgerRow{outcome: Controlled})
+}
+
+// Rows is the number of rows of the fullest wide table, and of the fullest other one.
+func (s *Sheet) Rows() (wide, narrow int) {
+	for _, t := range s.wide {
+		if t != nil {
+			wide = max(wide, t.ts.Rows())
+		}
+	}
+	return wide, max(s.other.ts.Rows(), s.events.ts.Rows(), s.quarantine.off.Rows(), s.ledger.off.Rows())
+}
+
+// Bytes is about how much the blocks take.
+func (s *Sheet) Bytes() int64 { return s.bytes }
+
+// Partitions is how many day-partitions the samples touch.
+func (s *Sheet) Partitions() int { return len(s.days) }
+
+// Touches is how many day-partitions the samples would touch with the message added.
+func (s *Sheet) Touches(m *Message) int {
+	n := len(s.days)
+	if m.Form != Telemetry {
+		return n
+	}
+	oldest, newest := batch.Bounds(m.Time, m.Device.History)
+	last := uint64(1<<64 - 1)
+	for _, ts := range m.batch.Times {
+		if ts < oldest || ts > newest {
+			continue
+		}
+		if day := dayKey(m.Device.Class, ts); day != last {
+			last = day
+			if _, ok := s.days[day]; !ok {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Blocks are the tables' parts of the plan, in the order in which they are to be sent: the ledger last, so that a
+// full range of it means that all has landed.
+func (s *Sheet) Blocks() []Block {
+	var out []Block
+	for _, t := range s.tables() {
+		if b := t.sheet(); b.Rows > 0 {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// Samples is how many sample values the tables hold.
+func (s *Sheet) Samples() uint64 { return s.ledger.samples }
+
+// table is one table of a sheet.
+type table interface {
+	reset()
+	sheet() Block
+}
+
+func (s *Sheet) tables() []table {
+	var out []table
+	numbers := make([]uint16, 0, len(s.wide))
+	for no, t := range s.wide {
+		if t != nil {
+			numbers = append(numbers, no)
+		}
+	}
+	slices.Sort(numbers)
+	for _, no := range numbers {
+		out = append(out, s.wide[no])
+	}
+	return append(out, s.other, s.events, s.quarantine, s.ledger)
+}
+
+const dayMS = 24 * 60 * 60 * 1000
+
+// dayKey is a partition of the sample tables.
+func dayKey(class uint8, ts int64) uint64 { return uint64(class)<<32 | uint64(uint32(ts/dayMS)) }
+
+// dayID is the id that ClickHouse gives the partition (class, toYYYYMMDD(ts)).
+func dayID(key uint64) string {
+	t := time.UnixMilli(int64(uint32(key)) * dayMS).UTC()
+	return strconv.Itoa(int(key>>32)) + "-" + t.Format("20060102")
+}
+
+// monthKey is a partition of the other tables.
+func monthKey(ts int64) uint64 {
+	t := time.UnixMilli(ts).UTC()
+	return uint64(t.Year())*100 + uint64(t.Month())
+}
+
+func monthID(key uint64) string { return strconv.FormatUint(key, 10) }
+
+// tally counts rows by partition. Rows of one partition come in runs.
+type tally struct {
+	parts map[uint64]uint64
+	last  uint64
+	run   uint64
+}
+
+func (t *tally) add(key, n uint64) {
+	if key != t.last {
+		t.flush()
+		t.last = key
+	}
+	t.run += n
+}
+
+func (t *tally) flush() {
+	if t.run > 0 {
+		if t.parts == nil {
+			t.parts = map[uint64]uint64{}
+		}
+		t.parts[t.last] += t.run
+		t.run = 0
+	}
+}
+
+func (t *tally) reset() {
+	clear(t.parts)
+	t.run = 0
+}
+
+func (t *tally) ids(id func(uint64) string) map[string]uint64 {
+	t.flush()
+	out := make(map[string]uint64, len(t.parts))
+	for k, n := range t.parts {
+		out[id(k)] = n
+	}
+	return out
+}
+
+const classType = "Enum8('standard' = 0, 'debug' = 1, 'audit' = 2, 'cold' = 3)"
+
+// source is the three columns that say which record a row is made of.
+type source struct {
+	gen, part *native.Fixed[uint16]
+	off       *native.Fixed[uint64]
+}
+
+func newSource() source {
+	return source{native.UInt16("topic_gen"), native.UInt16("part"), native.UInt64("off")}
+}
+
+func (c source) fill(set *Settings, off int64, n int) {
+	c.gen.Fill(set.Gen, n)
+	c.part.Fill(set.Part, n)
+	c.off.Fill(uint64(off), n)
+}
