@@ -90,6 +90,8 @@ func Follow(cfg eventlog.Config, s Settings) (*Roster, error) {
 		// The end of a transaction takes an offset, and the position must reach it.
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(time.Second),
+		// A broker that swallowed a request is asked anew soon after it is back.
+		kgo.RequestTimeoutOverhead(2*time.Second),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka client of the roster: %w", err)
