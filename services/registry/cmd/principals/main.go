@@ -22,7 +22,7 @@ import (
 
 // config names the administrator and where every principal's secret lies: one file kafka-<name> each.
 type config struct {
-	Kafka   eventlog.Config `yaml:"kafka"`
+	Log     eventlog.Config `yaml:"log"`
 	Secrets string          `yaml:"secrets"`
 }
 
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	cfg := config{Kafka: eventlog.DefaultConfig()}
+	cfg := config{Log: eventlog.DefaultConfig()}
 	if err := daemon.Load(*path, &cfg, os.LookupEnv); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		secrets[name] = secret.Reveal()
 	}
-	cl, err := kgo.NewClient(cfg.Kafka.Options()...)
+	cl, err := kgo.NewClient(cfg.Log.Options()...)
 	if err != nil {
 		return fmt.Errorf("client of the log: %w", err)
 	}
