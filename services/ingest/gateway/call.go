@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"muster.dev/platform/roster"
+	"muster.dev/proto/batch"
+	"muster.dev/services/ingest/gateway/answer"
+	"muster.dev/services/ingest/gateway/body"
+	"muster.dev/services/ingest/gateway/recent"
+)
+
+// call is the memory of one request. Its record is not copied into the log's client: body, key and headers stay where
+// they are until the log has answered. So a call has two holders from the moment it is published, the handler and the
+// log's answer, and goes back into the pool when both have let go.
+type call struct {
+	g       *Gateway
+	holders atomic.Int32
+	spoiled atomic.Bool // not to be used again: the log's client, or a joined request, may still look at it
+
+	stream   stream
+	at       time.Time // when its headers were read: the record's time
+	device   roster.Device
+	form     form
+	encoding body.Encoding
+	hangUp   bool
+
+	reader body.Reader
+	body   []byte // as the device meant it, decompressed
+	value  []byte // what goes into the log: body, or out
+	out    []byte
+
+	batch   batch.Batch
+	builder *batch.Builder
+	faults  []batch.Fault
+	keyed   bool
+	boot    uint32
+	seq     uint64
+	schema  *roster.Schema // nil: the message is self-contained
+
+	record  kgo.Record
+	key     []byte
+	headers [3]kgo.RecordHeader
+	stamp   [8]byte
+	number  [10]byte // the schema's id in decimal
+	flight  recent.Flight
+	acked   chan error // capacity 1: the log's answer never waits for the handler
+	timer   *time.Timer
+	landed  func(*kgo.Record, error) // made once, not per request
+
+	receipt answer.Receipt
+	problem answer.Problem
+	reply   []byte
+}
+
+func newCall(g *Gateway) *call {
+	c := &call{g: g, acked: make(chan error, 1), builder: batch.NewBuilder(), timer: time.NewTimer(time.Hour)}
+	c.timer.Stop()
+	c.landed = c.land
+	return c
+}
+
+func (c *call) begin(s stream) {
+	c.holders.Store(1)
+	c.stream, c.at = s, time.Now()
+	c.device, c.hangUp = roster.Device{}, false
+	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
+	c.faults = c.faults[:0]
+	c.receipt = answer.Receipt{Quarantined: c.receipt.Quarantined[:0]}
+}
+
+// release is called once by each holder.
+func (c *call) release() {
+	if c.holders.Add(-1) > 0 {
+		return
+	}
+	c.reader.Release()
+	c.body, c.value = nil, nil
+	if c.spoiled.Load() {
+		return
+	}
+	if cap(c.out) > 64<<10 {
+		c.out = nil // a rare large message must not pin memory for ever
+	}
+	c.g.calls.Put(c)
+}
+
+// problemf fills the call's problem; it is valid until the call is released.
+func (c *call) problemf(r answer.Reason, field string, limit int64, format string, args ...any) *answer.Problem {
+	c.problem = answer.Problem{Reason: r, Field: field, Limit: limit, Detail: fmt.Sprintf(format, args...)}
+	return &c.problem
+}
+
+func decimal(n int) string { return strconv.Itoa(n) }
+
+// debug says whether single requests are logged.
+func (g *Gateway) debug(r *http.Request) bool {
+	return g.log.Enabled(context.WithoutCancel(r.Context()), slog.LevelDebug)
+}

@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"muster.dev/platform/daemon"
+	"muster.dev/platform/eventlog"
+	"muster.dev/platform/roster"
+	"muster.dev/proto/identity"
+	"muster.dev/services/ingest/gateway/admit"
+	"muster.dev/services/ingest/gateway/door"
+	"muster.dev/services/ingest/gateway/recent"
+)
+
+// Gateway is one running gateway.
+type Gateway struct {
+	cfg      Config
+	log      *slog.Logger
+	tracer   trace.Tracer // nil when nothing is traced
+	roster   *roster.Roster
+	producer *eventlog.Producer
+	door     *door.Door
+	metrics  *metrics
+
+	rates    *admit.Rates
+	requests *admit.Budget
+	bytes    *admit.Budget
+	recent   *recent.Window
+	calls    sync.Pool // of *call
+	draining atomic.Bool
+}
+
+// Run starts a gateway as rooms of the process p and returns; p stops it. It listens at once and answers 503 until its
+// roster is read.
+func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
+	_, err := Start(ctx, p, cfg)
+	return err
+}
+
+// Start is Run that gives the gateway back.
+func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	material, err := door.LoadMaterial(cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Log.Log == nil {
+		cfg.Log.Log = p.Log
+	}
+	ln, err := net.Listen("tcp", cfg.listenAddress())
+	if err != nil {
+		return nil, fmt.Errorf("listen for devices: %w", err)
+	}
+	g := &Gateway{
+		cfg: cfg, log: p.Log,
+		rates:    admit.NewRates(cfg.Limits.rate(), cfg.Limits.Devices),
+		requests: admit.NewBudget(cfg.Limits.Requests),
+		bytes:    admit.NewBudget(cfg.Limits.BytesInFlight),
+		recent:   recent.NewWindow(cfg.Limits.RecentKeys),
+	}
+	if cfg.Ops.OTLPEndpoint != "" {
+		g.tracer = p.Tracer
+	}
+	g.calls.New = func() any { return newCall(g) }
+
+	// The last room of the path first: the process stops them in reverse, so that each drains into one that lives.
+	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.Limits.producer(), p.Metrics)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	p.OnStop("log", g.closeLog)
+	g.roster, err = roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log})
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	p.Go("roster", g.roster.Run)
+	g.metrics = newMetrics(g, p.Metrics)
+	g.door = door.Open(ln, material, cfg.TrustDomain, cfg.Limits.door(), p.Metrics)
+	p.Go("watermarks", g.watermarks)
+	p.Go("certificates", func(ctx context.Context) error { return material.Watch(ctx, cfg.ReloadEvery, p.Log) })
+	p.Go("revocations", g.endRevoked)
+	p.Go("server", g.serve)
+	p.SetReady("roster", func() error { return g.roster.Check(cfg.RosterMaxAge) })
+	p.SetReady("log", func() error {
+		if g.producer.Stalled() {
+			return fmt.Errorf("the log has not answered for %v", g.producer.OldestInFlight().Round(time.Millisecond))
+		}
+		return nil
+	})
+	p.Log.Info("listening for devices", "address", g.Addr())
+	return g, nil
+}
+
+// Addr is where devices connect.
+func (g *Gateway) Addr() string { return g.door.Addr().String() }
+
+// serve answers until ctx ends, then finishes what it has begun.
+func (g *Gateway) serve(ctx context.Context) error {
+	l := g.cfg.Limits
+	server := &http.Server{
+		Handler:           http.HandlerFunc(g.handle),
+		ReadHeaderTimeout: l.HeaderTimeout,
+		// Counted from the first byte of a request, so the headers' share is part of it.
+		ReadTimeout: l.BodyTimeout,
+		// Counted from the end of the headers: the body, the log's answer, and the writing of ours.
+		WriteTimeout:   l.BodyTimeout + g.cfg.AckTimeout + 5*time.Second,
+		IdleTimeout:    l.IdleTimeout,
+		MaxHeaderBytes: l.HeaderBytes,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: 256 << 10},
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, door.PeerOf(c))
+		},
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(g.door) }() // ends with Shutdown, which is waited for below
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serve devices: %w", err), g.door.Close())
+	case <-ctx.Done():
+	}
+	g.draining.Store(true)
+	// An open request may wait for the log as long as it always may; the connections of those that stay are cut.
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.AckTimeout+time.Second)
+	defer cancel()
+	err := server.Shutdown(stop)
+	if err != nil {
+		g.log.Warn("requests were cut at the end", "error", err)
+		err = server.Close()
+	}
+	<-failed
+	return err
+}
+
+type peerKey struct{}
+
+// closeLog waits until the log has answered for every record. What it has not answered was told to no device as
+// stored; that the process says so by its exit code lets an operator look.
+func (g *Gateway) closeLog(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.DrainTimeout)
+	defer cancel()
+	err := g.producer.Flush(ctx)
+	g.producer.Close()
+	return err
+}
+
+// endRevoked ends the open connections of devices that may not send any more. Their next request would be refused
+// anyway: this frees what they hold.
+func (g *Gateway) endRevoked(ctx context.Context) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			g.door.CloseIf(func(id identity.Device) bool {
+				d, known := g.roster.Device(id)
+				return known && d.Revoked
+			})
+		}
+	}
+}

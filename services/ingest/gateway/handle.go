@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"muster.dev/platform/roster"
+	"muster.dev/services/ingest/gateway/answer"
+	"muster.dev/services/ingest/gateway/body"
+	"muster.dev/services/ingest/gateway/door"
+)
+
+// The endpoints.
+const (
+	pathTelemetry = "/v1/telemetry"
+	pathEvents    = "/v1/events"
+)
+
+// form is how a body is written.
+type form uint8
+
+const (
+	compact form = iota
+	easyMsgPack
+	easyJSON
+)
+
+const typeCompact = "application/vnd.muster.batch+msgpack"
+
+// handle is one request from its headers to its answer. It is counted in once and out once.
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
+	s := noStream
+	switch r.URL.Path {
+	case pathTelemetry:
+		s = telemetry
+	case pathEvents:
+		s = events
+	}
+	g.metrics.received[s].Add(1)
+	c := g.calls.Get().(*call)
+	c.begin(s)
+	reason, problem := g.take(c, r)
+	// Counted before it is said: whoever has the answer finds it in the counters.
+	g.metrics.answered[s][reason].Add(1)
+	if problem != nil {
+		g.refuse(w, r, c, problem)
+	} else {
+		g.confirm(w, c, reason)
+	}
+	c.release()
+}
+
+// take carries the message to the log, or says why not.
+func (g *Gateway) take(c *call, r *http.Request) (answer.Reason, *answer.Problem) {
+	p := g.admit(c, r)
+	if p != nil {
+		return p.Reason, p
+	}
+	if !g.requests.Take(1) {
+		p = c.problemf(answer.Overloaded, "", g.requests.Limit(), "The gateway works on %d requests, which is its limit; the message was not read. Send it again.", g.requests.Limit())
+		return p.Reason, p
+	}
+	defer g.requests.Give(1)
+	if p = g.read(c, r); p != nil {
+		return p.Reason, p
+	}
+	if p = c.decode(); p != nil {
+		return p.Reason, p
+	}
+	reason, p := g.publish(c, r)
+	return reason, p
+}
+
+// admit decides by the headers alone.
+func (g *Gateway) admit(c *call, r *http.Request) *answer.Problem {
+	if c.stream == noStream {
+		return c.problemf(answer.NotFound, "", 0, "There is nothing at %.100q: send telemetry to %s and device events to %s.", r.URL.Path, pathTelemetry, pathEvents)
+	}
+	if r.Method != http.MethodPost {
+		return c.problemf(answer.Method, "", 0, "%s takes POST, not %.20s.", r.URL.Path, r.Method)
+	}
+	if g.draining.Load() {
+		return c.problemf(answer.Draining, "", 0, "The gateway is stopping. Connect again and send the same seq.")
+	}
+	if p := g.identify(c, r); p != nil {
+		return p
+	}
+	if p := c.contentType(r); p != nil {
+		return p
+	}
+	limit, field := g.cfg.Limits.Body, "body"
+	if c.encoding != body.Identity && g.cfg.Limits.Compressed < limit {
+		limit, field = g.cfg.Limits.Compressed, "compressed body"
+	}
+	if r.ContentLength > limit {
+		return c.problemf(answer.TooLarge, field, limit, "The %s has %d bytes, the limit is %d: send several messages.", field, r.ContentLength, limit)
+	}
+	// A body whose length is not declared is charged when it has come.
+	if ok, wait := g.rates.Take(c.device.No, max(r.ContentLength, 0), c.at); !ok {
+		p := c.problemf(answer.DeviceRate, "", int64(g.cfg.Limits.DeviceMessages),
+			"The device may send %g messages and %g bytes a second; the message was not read. Keep it, and send it after Retry-After.", g.cfg.Limits.DeviceMessages, g.cfg.Limits.DeviceBytes)
+		p.RetryAfter = int((wait + time.Second - 1) / time.Second)
+		return p
+	}
+	if g.producer.Stalled() {
+		return c.problemf(answer.LogStalled, "", 0, "The log has not answered for a while. Send the message again under the same seq.")
+	}
+	return nil
+}
+
+// identify finds out who asks and whether it may.
+func (g *Gateway) identify(c *call, r *http.Request) *answer.Problem {
+	peer, ok := r.Context().Value(peerKey{}).(*door.Peer)
+	if !ok {
+		return c.problemf(answer.BadIdentity, "certificate", 0, "The connection has no identity.")
+	}
+	if peer.Err != nil {
+		c.hangUp = true
+		return c.problemf(answer.BadIdentity, "certificate", 0, "The client certificate names no device of this fleet: %v.", peer.Err)
+	}
+	if peer.Crowded {
+		c.hangUp = true
+		return c.problemf(answer.DeviceConnections, "", int64(g.cfg.Limits.ConnectionsPerDevice),
+			"The device holds %d connections already, which is the limit; the message was not read. Use one of them.", g.cfg.Limits.ConnectionsPerDevice)
+	}
+	if age := g.roster.Age(); age > g.cfg.RosterMaxAge {
+		return c.problemf(answer.RosterStale, "", 0, "The gateway cannot tell who is enrolled: its copy of the registry may be out of date. Send the message again under the same seq.")
+	}
+	d, known := g.roster.Device(peer.Device)
+	if !known {
+		return c.problemf(answer.NotEnrolled, "certificate", 0, "Device %q is not enrolled in this fleet. Enrol it, or connect to the fleet that it belongs to.", peer.Device)
+	}
+	if d.Revoked {
+		c.hangUp = true
+		return c.problemf(answer.Revoked, "certificate", 0, "Device %q is revoked. An operator has to replace its identity.", peer.Device)
+	}
+	c.setDevice(d)
+	return nil
+}
+
+func (c *call) setDevice(d roster.Device) {
+	c.device = d
+	c.key = append(c.key[:0], d.ID...)
+}
+
+// contentType reads how the body is written and compressed.
+func (c *call) contentType(r *http.Request) *answer.Problem {
+	kind := r.Header.Get("Content-Type")
+	if i := strings.IndexByte(kind, ';'); i >= 0 {
+		kind = kind[:i] // a charset says nothing of these forms
+	}
+	switch kind = strings.TrimSpace(kind); {
+	case strings.EqualFold(kind, typeCompact) && c.stream == telemetry:
+		c.form = compact
+	case strings.EqualFold(kind, "application/msgpack"):
+		c.form = easyMsgPack
+	case strings.EqualFold(kind, "application/json"):
+		c.form = easyJSON
+	case c.stream == events:
+		return c.problemf(answer.MediaType, "Content-Type", 0, "%s takes application/msgpack and application/json, not %.100q.", pathEvents, kind)
+	default:
+		return c.problemf(answer.MediaType, "Content-Type", 0, "%s takes %s, application/msgpack and application/json, not %.100q.", pathTelemetry, typeCompact, kind)
+	}
+	switch lines := r.Header["Content-Encoding"]; {
+	case len(lines) == 0:
+		c.encoding = body.Identity
+	case len(lines) == 1 && (lines[0] == "" || strings.EqualFold(lines[0], "identity")):
+		c.encoding = body.Identity
+	case len(lines) == 1 && strings.EqualFold(lines[0], "gzip"):
+		c.encoding = body.Gzip
+	case len(lines) == 1 && strings.EqualFold(lines[0], "zstd"):
+		c.encoding = body.Zstd
+	default:
+		return c.problemf(answer.ContentEncoding, "Content-Encoding", 0, "The body may be compressed once, by gzip or zstd, not by %.100q.", strings.Join(lines, ", "))
+	}
+	return nil
+}
