@@ -11,6 +11,7 @@ import (
 	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
 	"muster.dev/platform/warehouse/warehousetest"
+	"muster.dev/proto/batch"
 )
 
 // plant is a profile of 20 metrics: quantised walks, counters, switches, a
@@ -18,15 +19,15 @@ import (
 var plant = func() warehouse.Profile {
 	p := warehouse.Profile{Name: "plant"}
 	for i := range 12 {
-		p.Metrics = append(p.Metrics, warehouse.Metric{Name: fmt.Sprint("gauge_", i), Kind: warehouse.Int, Scale: uint8(1 + i%2)})
+		p.Metrics = append(p.Metrics, warehouse.Metric{Name: fmt.Sprint("gauge_", i), Kind: batch.Int, Scale: uint8(1 + i%2)})
 	}
 	for i := range 3 {
-		p.Metrics = append(p.Metrics, warehouse.Metric{Name: fmt.Sprint("counter_", i), Kind: warehouse.Int})
+		p.Metrics = append(p.Metrics, warehouse.Metric{Name: fmt.Sprint("counter_", i), Kind: batch.Int})
 	}
 	return warehouse.Profile{Name: p.Name, Metrics: append(p.Metrics,
-		warehouse.Metric{Name: "door", Kind: warehouse.Bool}, warehouse.Metric{Name: "alarm", Kind: warehouse.Bool},
-		warehouse.Metric{Name: "mode", Kind: warehouse.Text},
-		warehouse.Metric{Name: "drift_0", Kind: warehouse.Float}, warehouse.Metric{Name: "drift_1", Kind: warehouse.Float})}
+		warehouse.Metric{Name: "door", Kind: batch.Bool}, warehouse.Metric{Name: "alarm", Kind: batch.Bool},
+		warehouse.Metric{Name: "mode", Kind: batch.Text},
+		warehouse.Metric{Name: "drift_0", Kind: batch.Float}, warehouse.Metric{Name: "drift_1", Kind: batch.Float})}
 }()
 
 // walker is one device's state.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"muster.dev/platform/warehouse/native"
+	"muster.dev/proto/batch"
 )
 
 // Enum types as the tables declare them.
@@ -142,11 +143,11 @@ func NewWideBlock(p Profile) *WideBlock {
 func (m Metric) column() native.Column {
 	name := MetricColumn(m.Name)
 	switch {
-	case m.Kind == Float:
+	case m.Kind == batch.Float:
 		return native.NullableOf(native.Float64(name))
-	case m.Kind == Bool:
+	case m.Kind == batch.Bool:
 		return native.NullableOf(native.Bool(name))
-	case m.Kind == Text:
+	case m.Kind == batch.Text:
 		return native.LowCardinalityNullable(name)
 	case m.Scale > 0:
 		return native.NullableOf(native.Decimal32(name, m.Scale))

@@ -9,25 +9,15 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-)
 
-// Kind is what a metric's values are. The numbers are those of the wire's
-// batch.Kind.
-type Kind uint8
-
-// The kinds.
-const (
-	Int Kind = iota // a whole number, or one scaled by 10^-Scale
-	Float
-	Bool
-	Text
+	"muster.dev/proto/batch"
 )
 
 // Metric is a column of a profile's table.
 type Metric struct {
 	Name  string
-	Kind  Kind
-	Scale uint8 // of Int, 0..9
+	Kind  batch.Kind
+	Scale uint8 // of batch.Int, 0..9: values are whole numbers times 10^-Scale
 }
 
 // Profile is a family of devices that report the same metrics.
@@ -70,11 +60,11 @@ func MetricColumn(metric string) string {
 // ColumnType is the type of a metric's column in a wide table.
 func (m Metric) ColumnType() string {
 	switch {
-	case m.Kind == Float:
+	case m.Kind == batch.Float:
 		return "Nullable(Float64)"
-	case m.Kind == Bool:
+	case m.Kind == batch.Bool:
 		return "Nullable(Bool)"
-	case m.Kind == Text:
+	case m.Kind == batch.Text:
 		return "LowCardinality(Nullable(String))"
 	case m.Scale > 0:
 		return fmt.Sprintf("Nullable(Decimal(9, %d))", m.Scale)
@@ -86,7 +76,7 @@ func (m Metric) ColumnType() string {
 // codec follows storage measurements: no float codec beats ZSTD(1) on
 // quantised values, and Delta helps what counts.
 func (m Metric) codec() string {
-	if m.Kind == Int && m.Scale == 0 {
+	if m.Kind == batch.Int && m.Scale == 0 {
 		return "CODEC(Delta, ZSTD(1))"
 	}
 	return "CODEC(ZSTD(1))"
@@ -110,7 +100,7 @@ func (p Profile) validate() error {
 			return fmt.Errorf("profile %s: metric %q: want %s", p.Name, m.Name, metricName)
 		case seen[m.Name]:
 			return fmt.Errorf("profile %s: metric %s twice", p.Name, m.Name)
-		case m.Kind > Text, m.Scale > 9, m.Scale > 0 && m.Kind != Int:
+		case m.Kind > batch.Text, m.Scale > 9, m.Scale > 0 && m.Kind != batch.Int:
 			return fmt.Errorf("profile %s: metric %s: kind %d with scale %d", p.Name, m.Name, m.Kind, m.Scale)
 		}
 		seen[m.Name] = true
@@ -213,13 +203,13 @@ func metricOf(column, typ string) (Metric, error) {
 	m := Metric{Name: strings.TrimPrefix(column, "M_")}
 	switch typ {
 	case "Nullable(Int64)":
-		m.Kind = Int
+		m.Kind = batch.Int
 	case "Nullable(Float64)":
-		m.Kind = Float
+		m.Kind = batch.Float
 	case "Nullable(Bool)":
-		m.Kind = Bool
+		m.Kind = batch.Bool
 	case "LowCardinality(Nullable(String))":
-		m.Kind = Text
+		m.Kind = batch.Text
 	default:
 		if _, err := fmt.Sscanf(typ, "Nullable(Decimal(9, %d))", &m.Scale); err != nil {
 			return m, fmt.Errorf("%s %s: %w", column, typ, errUnknownColumn)

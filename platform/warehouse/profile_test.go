@@ -11,15 +11,16 @@ import (
 	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
 	"muster.dev/platform/warehouse/warehousetest"
+	"muster.dev/proto/batch"
 )
 
 var env = warehouse.Profile{Name: "env", Metrics: []warehouse.Metric{
-	{Name: "temp_c", Kind: warehouse.Int, Scale: 2},
-	{Name: "uptime_s", Kind: warehouse.Int},
-	{Name: "drift", Kind: warehouse.Float},
-	{Name: "door", Kind: warehouse.Bool},
-	{Name: "mode", Kind: warehouse.Text},
-	{Name: "off", Kind: warehouse.Int, Scale: 1}, // a metric named as a column is
+	{Name: "temp_c", Kind: batch.Int, Scale: 2},
+	{Name: "uptime_s", Kind: batch.Int},
+	{Name: "drift", Kind: batch.Float},
+	{Name: "door", Kind: batch.Bool},
+	{Name: "mode", Kind: batch.Text},
+	{Name: "off", Kind: batch.Int, Scale: 1}, // a metric named as a column is
 }}
 
 type sample struct {
@@ -127,7 +128,7 @@ func TestAMetricArrivesWhileRowsOfTheOldShapeAreInserted(t *testing.T) {
 	old := warehouse.NewWideBlock(env)
 	wide(old, day0, 1, 1, 5, 0)
 	more := env
-	more.Metrics = append(more.Metrics[:len(more.Metrics):len(more.Metrics)], warehouse.Metric{Name: "nh3_ppm", Kind: warehouse.Int, Scale: 1})
+	more.Metrics = append(more.Metrics[:len(more.Metrics):len(more.Metrics)], warehouse.Metric{Name: "nh3_ppm", Kind: batch.Int, Scale: 1})
 	for range 2 {
 		if err := w.EnsureProfile(t.Context(), more); err != nil {
 			t.Fatal(err)
@@ -157,12 +158,12 @@ func TestAProfileThatContradictsItsTableChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, p := range map[string]warehouse.Profile{
-		"another scale": {Name: "env", Metrics: []warehouse.Metric{{Name: "temp_c", Kind: warehouse.Int, Scale: 3}, {Name: "fresh"}}},
+		"another scale": {Name: "env", Metrics: []warehouse.Metric{{Name: "temp_c", Kind: batch.Int, Scale: 3}, {Name: "fresh"}}},
 		"bad profile":   {Name: "1h"},
 		"bad metric":    {Name: "env", Metrics: []warehouse.Metric{{Name: "Temp"}}},
 		"quote":         {Name: "env", Metrics: []warehouse.Metric{{Name: "a`b"}}},
 		"twice":         {Name: "env", Metrics: []warehouse.Metric{{Name: "a"}, {Name: "a"}}},
-		"scale of text": {Name: "env", Metrics: []warehouse.Metric{{Name: "a", Kind: warehouse.Text, Scale: 1}}},
+		"scale of text": {Name: "env", Metrics: []warehouse.Metric{{Name: "a", Kind: batch.Text, Scale: 1}}},
 		"scale of ten":  {Name: "env", Metrics: []warehouse.Metric{{Name: "a", Scale: 10}}},
 	} {
 		if err := w.EnsureProfile(t.Context(), p); !warehouse.IsPermanent(err) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"muster.dev/proto/batch"
 )
 
 // profiles reads the profiles back from the wide tables, in the order of
@@ -105,9 +107,9 @@ func (w *Warehouse) wideBranches(p Profile) []string {
 		c := quote(MetricColumn(m.Name))
 		value, integer, text := "assumeNotNull(toFloat64("+c+"))", "CAST(NULL, 'Nullable(Int64)')", "''"
 		switch {
-		case m.Kind == Int && m.Scale == 0:
+		case m.Kind == batch.Int && m.Scale == 0:
 			integer = c
-		case m.Kind == Text:
+		case m.Kind == batch.Text:
 			value, text = "nan", "CAST(assumeNotNull("+c+"), 'String')"
 		}
 		out = append(out, fmt.Sprintf("SELECT device, %s AS metric, ts, %s AS value, %s AS int, %s AS text, fw, class FROM %s WHERE %s IS NOT NULL",
