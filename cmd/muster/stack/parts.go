@@ -14,6 +14,7 @@ import (
 	"muster.dev/platform/warehouse"
 	"muster.dev/proto/record"
 	"muster.dev/services/ingest/gateway"
+	"muster.dev/services/ingest/sink"
 )
 
 // parts are the processes of a stack in the order in which they start: what a record meets last comes first, so
@@ -22,6 +23,7 @@ func parts() []Part {
 	return []Part{
 		part(Kafka, "the log", kafkaDefaults, configureKafka, runKafka),
 		part(ClickHouse, "the store", clickhouseDefaults, configureClickHouse, runClickHouse),
+		part(Sink, "from the log to the store", sink.DefaultConfig, configureSink, sink.Run),
 		part(Gateway, "takes what devices say", gateway.DefaultConfig, configureGateway, gateway.Run),
 		part(Fleet, "simulated devices", fleetDefaults, configureFleet, runFleet),
 	}
@@ -57,6 +59,11 @@ func configureGateway(c *gateway.Config, s Site) {
 	c.Ops, c.Log = ops(Gateway, s), logAs(principals.Gateway, s)
 	c.Name, c.Listen = "local", Loopback(s.Ports.Gateway)
 	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), s.Dir.RootCertificate()
+}
+
+func configureSink(c *sink.Config, s Site) {
+	c.Ops, c.Log, c.Warehouse = ops(Sink, s), logAs(principals.Sink, s), Store(s.Dir, s.Ports)
+	c.Group = principals.Group
 }
 
 // kafkaConfig is what the log's process reads; the broker itself knows no files.

@@ -1,0 +1,244 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster.dev/platform/daemon"
+)
+
+func TestMain(m *testing.M) {
+	// The gateway's log and store clients live in processes of their own; nothing here may outlive its test.
+	goleak.VerifyTestMain(m)
+}
+
+func newDir(t *testing.T) Dir {
+	t.Helper()
+	d := Dir(filepath.Join(t.TempDir(), "data"))
+	if err := d.create(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.makeSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestWhatTheStackKeepsIsItsOwnersAlone(t *testing.T) {
+	d := newDir(t)
+	ports, err := PortsAt(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(Site{Dir: d, Ports: ports, Devices: 3}); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.Walk(string(d), func(path string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		public := filepath.Ext(path) == ".pem" // certificates are for everybody
+		if info.IsDir() && info.Mode().Perm() != 0o700 || info.Mode().IsRegular() && !public && info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEachProcessCanReadWhatItIsTold(t *testing.T) {
+	d := newDir(t)
+	ports, err := PortsAt(300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(Site{Dir: d, Ports: ports, Devices: 2}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parts() {
+		cfg, _ := p.load()
+		if err := daemon.Load(d.Config(p.Name), cfg, func(string) (string, bool) { return "", false }); err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+		}
+		raw, err := os.ReadFile(d.Config(p.Name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := Loopback(ports.Ops[p.Name]); !strings.Contains(string(raw), want) {
+			t.Errorf("%s does not listen on %s", p.Name, want)
+		}
+		for _, name := range secretNames {
+			secret, err := d.Secret(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(raw), secret.Reveal()) {
+				t.Errorf("%s: the secret %s stands in the configuration", p.Name, name)
+			}
+		}
+	}
+}
+
+func TestSecretsAreMadeOnceAndKept(t *testing.T) {
+	d := newDir(t)
+	before, err := d.Secret(SecretOperator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.makeSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := d.Secret(SecretOperator)
+	if before != after || len(before.Reveal()) != 48 {
+		t.Errorf("%d characters, kept: %v", len(before.Reveal()), before == after)
+	}
+	if _, err := Dir(t.TempDir()).Secret(SecretOperator); err == nil || !strings.Contains(err.Error(), "muster up") {
+		t.Error(err)
+	}
+}
+
+func TestATakenPortIsNamedWithItsHolder(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	ports := Ports{Gateway: port, Ops: map[string]int{}}
+	err = ports.checkFree([]string{Gateway})
+	if err == nil {
+		t.Fatal("the port is said to be free")
+	}
+	for _, want := range []string{"port " + strconv.Itoa(port), "gateway needs", "--listen-offset"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+	if _, serr := os.Stat("/proc/net/tcp"); serr == nil && !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
+		t.Errorf("%q does not name process %d", err, os.Getpid())
+	}
+}
+
+func TestAnOffsetMovesEveryPortAndStaysInRange(t *testing.T) {
+	zero, _ := PortsAt(0)
+	moved, err := PortsAt(100)
+	if err != nil || moved.Gateway != 8543 || moved.Kafka != 9192 || moved.Ops[Fleet] != 9206 {
+		t.Errorf("%+v, %v", moved, err)
+	}
+	if zero.Gateway != 8443 || zero.Registry != 8080 || zero.ClickHouse != 8123 || zero.Kafka != 9092 || len(zero.Ops) != len(moved.Ops) {
+		t.Errorf("%+v", zero)
+	}
+	for _, bad := range []int{-1, 60000} {
+		if _, err := PortsAt(bad); err == nil {
+			t.Errorf("offset %d is taken", bad)
+		}
+	}
+}
+
+func TestADirectoryHasOneStack(t *testing.T) {
+	d := newDir(t)
+	if _, err := d.Running(); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("nothing runs: %v", err)
+	}
+	release, err := d.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeJSON(d.RunFile("stack"), Instance{PID: 4711, Started: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if i, err := d.Running(); err != nil || i.PID != 4711 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	if _, err := d.lock(); err == nil || !strings.Contains(err.Error(), "process 4711") || !strings.Contains(err.Error(), "--data") {
+		t.Error(err)
+	}
+	release()
+	if _, err := d.Running(); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("the file is left, the lock is not: %v", err)
+	}
+}
+
+func TestAHoldLastsAsLongAsItsHolder(t *testing.T) {
+	d := newDir(t)
+	if d.held(Sink) {
+		t.Error("nobody holds it")
+	}
+	if err := os.WriteFile(d.RunFile(Sink), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stopping := make(chan struct{})
+	go func() { // the supervisor's part
+		defer close(stopping)
+		for !d.held(Sink) {
+			<-time.After(time.Millisecond)
+		}
+		os.Remove(d.RunFile(Sink))
+	}()
+	release, err := d.Hold(t.Context(), Sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-stopping
+	if !d.held(Sink) {
+		t.Error("it is held")
+	}
+	if _, err := d.Hold(t.Context(), Sink); err == nil {
+		t.Error("held twice")
+	}
+	release()
+	if d.held(Sink) {
+		t.Error("it was released")
+	}
+	if err := os.WriteFile(d.RunFile(Sink), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := d.Hold(ctx, Sink); !errors.Is(err, context.DeadlineExceeded) || d.held(Sink) {
+		t.Errorf("a hold that was given up: %v, held %v", err, d.held(Sink))
+	}
+}
+
+func TestAnUnknownProcessIsRefused(t *testing.T) {
+	if _, err := Run(t.Context(), "teapot", "x", ""); !errors.Is(err, ErrUnknownProcess) {
+		t.Error(err)
+	}
+}
+
+func TestPathsAreShownAsAPersonWouldTypeThem(t *testing.T) {
+	d, err := OpenDir("some/where")
+	if err != nil || !filepath.IsAbs(string(d)) || d.Shown() != filepath.Join("some", "where") {
+		t.Errorf("%s, %v", d.Shown(), err)
+	}
+	if far := filepath.Join(t.TempDir(), "x"); Shown(far) != far {
+		t.Errorf("%s", Shown(far))
+	}
+}
+
+func TestAMissingEngineSaysWhatToDo(t *testing.T) {
+	if os.Getenv("MUSTER_TEST_UP") != "" {
+		err := Up(t.Context(), Order{Dir: Dir(t.TempDir()), Out: os.Stderr, Err: os.Stderr})
+		if err == nil || !strings.Contains(err.Error(), "make engine") {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestAMissingEngineSaysWhatToDo$")
+	cmd.Env = append(os.Environ(), "MUSTER_TEST_UP=1", "MUSTER_CHDB_LIB="+filepath.Join(t.TempDir(), "libchdb.so"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
