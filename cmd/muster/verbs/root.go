@@ -41,7 +41,8 @@ func (e exited) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // Main runs one command line and returns its exit code.
 func Main(ctx context.Context, w World) int {
-	cmd := root(w)
+	began := false
+	cmd := root(w, &began)
 	cmd.SetArgs(w.Args)
 	cmd.SetOut(w.Out)
 	cmd.SetErr(w.Err)
@@ -53,9 +54,12 @@ func Main(ctx context.Context, w World) int {
 	if errors.As(err, &status) {
 		return int(status)
 	}
+	var wrong misuse
+	if errors.As(err, &wrong) || !began {
+		err = misuse{fmt.Errorf("%w (see muster --help)", err)}
+	}
 	fmt.Fprintf(w.Err, "muster: %v\n", err)
 	var found finding
-	var wrong misuse
 	switch {
 	case errors.As(err, &found):
 		return ExitFinding
@@ -74,7 +78,8 @@ type frame struct {
 	json bool
 }
 
-func root(w World) *cobra.Command {
+// root makes the command tree; began becomes true when a verb begins its work.
+func root(w World, began *bool) *cobra.Command {
 	f := &frame{World: w}
 	cmd := &cobra.Command{
 		Use:   "muster",
@@ -88,19 +93,14 @@ func root(w World) *cobra.Command {
 	cmd.CompletionOptions.HiddenDefaultCmd = true
 	cmd.PersistentFlags().StringVar(&f.data, "data", string(stack.DefaultDir), "the local stack's data `DIR`")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the data as JSON")
-	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return misuse{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
-	})
 	cmd.AddCommand(
 		up(f), status(f), query(f), devices(f), send(f), simulate(f), events(f), migrate(f), ledger(f), rebuild(f), process(f),
 	)
 	for c := range all(cmd) {
-		if args := c.Args; args != nil {
-			c.Args = func(c *cobra.Command, given []string) error {
-				if err := args(c, given); err != nil {
-					return misuse{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
-				}
-				return nil
+		if run := c.RunE; run != nil {
+			c.RunE = func(c *cobra.Command, args []string) error {
+				*began = true
+				return run(c, args)
 			}
 		}
 	}

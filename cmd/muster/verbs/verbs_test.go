@@ -1,0 +1,91 @@
+package verbs
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func muster(t *testing.T, args ...string) (code int, out, complaint string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = Main(t.Context(), World{Version: "test", Args: args, Out: &o, Err: &e})
+	return code, o.String(), e.String()
+}
+
+func TestEachErrorHasItsExitCodeAndSaysWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	csv := filepath.Join(dir, "x.csv")
+	if err := os.WriteFile(csv, []byte("timestamp,value\n2014-02-14 14:30:00,1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"status", "--data", dir}, ExitNoStack, "no stack runs there"},
+		{[]string{"query", "SELECT 1", "--data", dir}, ExitNoStack, "start one with `muster up`"},
+		{[]string{"ledger", "audit", "--data", dir}, ExitNoStack, "--data DIR"},
+		{[]string{"device", "list", "--data", dir}, ExitNoStack, "no stack runs there"},
+		{[]string{"query"}, ExitUsage, "see muster --help"},
+		{[]string{"status", "--no-such-flag"}, ExitUsage, "no-such-flag"},
+		{[]string{"nonsense"}, ExitUsage, "nonsense"},
+		{[]string{"device", "enroll", "x"}, ExitUsage, `"cohort"`},
+		{[]string{"up", "--devices", "-1", "--data", dir}, ExitUsage, "--devices -1"},
+		{[]string{"rebuild", "--data", dir}, ExitUsage, "--yes"},
+		{[]string{"events", "tail", "--topic", "gossip", "--data", dir}, ExitUsage, "want telemetry, events or registry"},
+		{[]string{"send", "--csv", filepath.Join(dir, "none.csv"), "--device", "d", "--identity", dir}, ExitUsage, "none.csv"},
+		{[]string{"send", "--csv", csv, "--device", "d", "--identity", dir}, ExitUsage, "muster device enroll d"},
+		{[]string{"send", "--csv", csv, "--device", "d", "--identity", dir, "--rows-per-message", "0"}, ExitUsage, "1 to 1000"},
+		{[]string{"simulate", "--devices", "0", "--data", dir}, ExitUsage, "--devices 0"},
+		{[]string{"process", "teapot", "--config", "x"}, ExitUsage, "no such process"},
+		{[]string{"process", "sink", "--config", "x", "--watch-fd", "99"}, ExitUsage, "for the supervisor's use"},
+	} {
+		code, out, complaint := muster(t, c.args...)
+		if code != c.code || !strings.Contains(complaint, c.want) || out != "" {
+			t.Errorf("muster %s: exit %d, out %q, said %q; want exit %d and %q", strings.Join(c.args, " "), code, out, complaint, c.code, c.want)
+		}
+	}
+}
+
+func TestHelpAndVersionAreData(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"up", "--help"}, {"--version"}} {
+		if code, out, complaint := muster(t, args...); code != ExitOK || out == "" || complaint != "" {
+			t.Errorf("%v: exit %d, %q, %q", args, code, out, complaint)
+		}
+	}
+}
+
+func TestAQueryThatTheStoreRefusesIsNoAnswer(t *testing.T) {
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("default_format") == "bad" {
+			w.Header().Set(exceptionHeader, "62")
+			_, _ = w.Write([]byte("Code: 62. DB::Exception: Syntax error\n"))
+			return
+		}
+		_, _ = w.Write([]byte("answer"))
+	}))
+	defer store.Close()
+	var out bytes.Buffer
+	if err := ask(t.Context(), store.URL, url.Values{}, "SELECT 1", &out); err != nil || out.String() != "answer" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	out.Reset()
+	if err := ask(t.Context(), store.URL, url.Values{"default_format": {"bad"}}, "SELEC", &out); err == nil || !strings.Contains(err.Error(), "Syntax error") || out.Len() > 0 {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if err := ask(t.Context(), "http://127.0.0.1:1", url.Values{}, "SELECT 1", &out); err == nil || !strings.Contains(err.Error(), "muster status") {
+		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
