@@ -3,6 +3,7 @@ package warehouse_test
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -131,3 +132,7 @@ func scalar[T any](t testing.TB, w *warehouse.Warehouse, query string) T {
 	}
 	return v
 }
+
+func newValue(t reflect.Type) any { return reflect.New(t).Interface() }
+
+func elem(pointer any) any { return reflect.ValueOf(pointer).Elem().Interface() }
