@@ -15,7 +15,10 @@ import (
 //   - the scalar function file(), which in the library reads any file without asking for a right, and
 //     catboostEvaluate(), which loads one. They can also be named without a bracket (APPLY), so the word is
 //     refused wherever it is an identifier;
-//   - a SETTINGS clause in the text that raises one of the limits.
+//   - a SETTINGS clause in the text that raises one of the limits, or sets one of the settings that hold an
+//     expression or another language (additional_result_filter, dialect);
+//   - text that this package's scanner and ClickHouse's lexer might split differently: escapes in quoted
+//     identifiers (`\x66ile` is file), typographic quotes, nested comments, heredocs.
 var (
 	analystVerbs = []string{"SELECT", "WITH", "SHOW", "DESC", "DESCRIBE", "EXPLAIN", "EXISTS", "FROM"}
 	analystNever = []string{"file", "catboostevaluate", "executable", "aigenerate", "aiclassify", "aiextract", "aiembed", "aitranslate"}
@@ -37,6 +40,8 @@ var fixed = []string{
 	"timeout_before_checking_execution_speed", "memory_overcommit_ratio_denominator", "log_comment", "profile", "role",
 	"allow_introspection_functions", "format_schema", "format_schema_source", "input_format_allow_errors_num",
 	"max_final_threads", "max_parsing_threads", "max_streams_to_max_threads_ratio",
+	"additional_table_filters", "additional_result_filter", "parallel_replicas_custom_key", "dialect", "polyglot_dialect", "implicit_select",
+	"format_template_resultset", "format_template_row", "format_template_row_format", "format_template_resultset_format",
 }
 
 // check refuses what an analyst may not say.
@@ -47,6 +52,12 @@ func (l Limits) check(sql string, s statement) error {
 	capped := l.capped()
 	settings := false
 	for i, t := range s.tokens {
+		if t.strange {
+			return exceptionf(codeSyntax, "Without credentials a query has no escapes in quoted names, no typographic quotes, no nested comments and no heredocs: %.40q. (SYNTAX_ERROR)", sql[t.from:t.to])
+		}
+		if t.kind == number && strings.ContainsAny(strings.ToLower(sql[t.from:t.to]), "ghijklmnqrstuvwyz") {
+			return exceptionf(codeSyntax, "A number with letters: %.40q. (SYNTAX_ERROR)", sql[t.from:t.to])
+		}
 		if t.kind != word && t.kind != quoted {
 			continue
 		}

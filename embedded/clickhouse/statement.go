@@ -25,6 +25,7 @@ type token struct {
 	from, to int
 	name     string // of a word or a quoted identifier, unescaped
 	depth    int    // of parentheses around it
+	strange  bool   // ClickHouse's lexer may see something else here: see analyst.go
 }
 
 func (t token) is(keyword string) bool { return t.kind == word && strings.EqualFold(t.name, keyword) }
@@ -55,21 +56,27 @@ func scan(sql string, stop func(tokens []token) bool) []token {
 			}
 			continue
 		case strings.HasPrefix(sql[i:], "/*"):
-			i = endComment(sql, i)
-			continue
+			nested := false
+			if i, nested = endComment(sql, i); !nested {
+				continue
+			}
+			t.strange = true
 		case c == '\'':
 			i, _ = endQuote(sql, i)
 			t.kind = str
 		case c == '"' || c == '`':
 			i, t.name = endQuote(sql, i)
 			t.kind = quoted
+			t.strange = strings.Contains(sql[from:i], `\`)
 		case c == '$':
 			i = endHeredoc(sql, i)
 			if i > from+1 {
 				t.kind = str
 			}
+			t.strange = true
 		case letter(c) || c == '_':
 			for i < len(sql) && (letter(sql[i]) || digit(sql[i]) || sql[i] == '_' || sql[i] == '$') {
+				t.strange = t.strange || sql[i] >= 0x80
 				i++
 			}
 			t.kind, t.name = word, sql[from:i]
@@ -100,25 +107,27 @@ func scan(sql string, stop func(tokens []token) bool) []token {
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= 0x80 }
 func digit(c byte) bool  { return c >= '0' && c <= '9' }
 
-// endComment returns where a comment that begins at i ends. ClickHouse's comments nest.
-func endComment(sql string, i int) int {
+// endComment returns where a comment that begins at i ends, and whether another begins in it or it never ends.
+// ClickHouse's comments nest.
+func endComment(sql string, i int) (end int, strange bool) {
 	depth := 0
 	for i < len(sql) {
 		switch {
 		case strings.HasPrefix(sql[i:], "/*"):
 			depth++
+			strange = strange || depth > 1
 			i += 2
 		case strings.HasPrefix(sql[i:], "*/"):
 			depth--
 			i += 2
 			if depth == 0 {
-				return i
+				return i, strange
 			}
 		default:
 			i++
 		}
 	}
-	return i
+	return i, true
 }
 
 // endQuote returns where a quoted token that begins at i ends, and what is in it. A quote is escaped by a backslash
