@@ -39,7 +39,9 @@ func (c *checks) set(name string, check func() error) {
 func (c *checks) setPhase(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.phase = err
+	if c.phase != errStopping { // which is the last
+		c.phase = err
+	}
 }
 
 // Failed is one check that does not hold.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +52,8 @@ type Process struct {
 	wait   func() error
 
 	mu    sync.Mutex // over rooms, closed and errs
-	rooms []room     // in the order in which they started
-	// closed: the stop has begun, what starts now is stopped at once
+	rooms []room     // that run, in the order in which they started
+	// closed: all rooms have stopped, none may start
 	closed bool
 	errs   []error
 }
@@ -136,11 +135,7 @@ func (p *Process) SetReady(name string, check func() error) { p.checks.set(name,
 
 // Ready says that everything was started; from here on /readyz answers by the checks alone.
 func (p *Process) Ready() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.closed {
-		p.checks.setPhase(nil)
-	}
+	p.checks.setPhase(nil)
 }
 
 // Go starts fn as a room. Its ctx ends when it is this room's turn to stop, not before: whatever it feeds was
@@ -159,17 +154,21 @@ func (p *Process) Go(name string, fn func(ctx context.Context) error) {
 			return fmt.Errorf("%s: %w", name, ErrStopTimeout)
 		}
 	}
-	if !p.add(room{name, stop}) {
-		cancel() // the process is stopping: fn runs with an ended ctx, so that what it owns is let go
-	}
-	go func() {
+	run := func() {
 		defer close(done)
 		defer cancel()
 		err := p.guard(name, func() error { return fn(ctx) })
 		if err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
 			p.fail(err)
 		}
-	}()
+	}
+	if p.add(room{name, stop}) {
+		go run()
+		return
+	}
+	// Everything has stopped, and nobody would wait for it: it runs here, to let go of what it holds.
+	cancel()
+	run()
 }
 
 // OnStop registers what ends a room that was started otherwise. The functions of OnStop and the goroutines of Go
@@ -179,6 +178,7 @@ func (p *Process) OnStop(name string, stop func(ctx context.Context) error) {
 	if p.add(room{name, guarded}) {
 		return
 	}
+	// Nobody else would call it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.stopTimeout)
 	defer cancel()
 	if err := guarded(ctx); err != nil {
@@ -186,7 +186,7 @@ func (p *Process) OnStop(name string, stop func(ctx context.Context) error) {
 	}
 }
 
-// add says false when the stop has begun.
+// add says false when all rooms have stopped.
 func (p *Process) add(r room) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,6 +195,19 @@ func (p *Process) add(r room) bool {
 	}
 	p.rooms = append(p.rooms, r)
 	return true
+}
+
+// last takes the room that started last; one that was started by a stopping room comes next.
+func (p *Process) last() (room, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.rooms) == 0 {
+		p.closed = true
+		return room{}, false
+	}
+	r := p.rooms[len(p.rooms)-1]
+	p.rooms = p.rooms[:len(p.rooms)-1]
+	return r, true
 }
 
 func (p *Process) guard(name string, fn func() error) (err error) {
@@ -228,8 +241,6 @@ func (p *Process) stopAll() error {
 	<-p.ctx.Done()
 	p.checks.setPhase(errStopping)
 	p.mu.Lock()
-	p.closed = true
-	rooms := slices.Clone(p.rooms)
 	failed := errors.Join(p.errs...)
 	p.mu.Unlock()
 	if failed != nil {
@@ -240,7 +251,7 @@ func (p *Process) stopAll() error {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), p.stopTimeout)
 	defer cancel()
-	for _, r := range slices.Backward(rooms) {
+	for r, any := p.last(); any; r, any = p.last() {
 		if err := r.stop(ctx); err != nil {
 			p.fail(err)
 		}

@@ -164,10 +164,15 @@ func TestARoomThatStartsDuringTheStopIsStoppedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-late
-	closed := false
+	closed, ran := false, false
 	p.OnStop("later still", func(context.Context) error { closed = true; return nil })
-	if !closed {
+	p.Go("latest", func(ctx context.Context) error { ran = true; return ctx.Err() })
+	if !closed || !ran {
 		t.Error("a room that starts after the stop is left open")
+	}
+	p.Ready()
+	if got := p.checks.readiness().Status; got != "stopping" {
+		t.Errorf("a stopped process says %s", got)
 	}
 }
 
