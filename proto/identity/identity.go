@@ -43,7 +43,7 @@ func ParseURI(trustDomain, uri string) (Device, error) {
 		return "", fmt.Errorf("identity %.200q: must begin with spiffe://", uri)
 	}
 	domain, path, ok := strings.Cut(rest, "/")
-	if !ok || domain != trustDomain {
+	if !ok || domain == "" || domain != trustDomain {
 		return "", fmt.Errorf("identity %.200q: the trust domain must be %q", uri, trustDomain)
 	}
 	id, ok := strings.CutPrefix(path, "device/")
