@@ -31,7 +31,8 @@ type ProducerSettings struct {
 	StallAfter      time.Duration // age of the oldest record in flight at which Stalled is true
 }
 
-// DefaultProducerSettings are those of a gateway.
+// DefaultProducerSettings are those of a gateway. A linger of 5 ms is where BenchmarkPublishAtARate levels out: at
+// 17,000 records a second a record costs 21 us of CPU with the broker's part at 0 ms, 13 at 2 ms, 10 at 5 and at 10 ms.
 func DefaultProducerSettings() ProducerSettings {
 	return ProducerSettings{
 		Linger:             5 * time.Millisecond,
