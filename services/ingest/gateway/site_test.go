@@ -53,7 +53,7 @@ func open(t testing.TB, change func(*gateway.Config), devices ...string) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.broker.Close)
-	if s.log, err = kgo.NewClient(kgo.SeedBrokers(s.broker.Addr()), kgo.DisableClientMetrics()); err != nil {
+	if s.log, err = kgo.NewClient(eventlog.Config{Brokers: []string{s.broker.Addr()}}.Options()...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.log.Close)
