@@ -19,6 +19,8 @@ type Config struct {
 	// Group is the consumer group. Its commits hold the plans: another name begins at the log's beginning, and
 	// skips what the ledger holds.
 	Group string `yaml:"group"`
+	// SessionTimeout is how long the group waits for a member that says nothing before it moves its partitions.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
 	// Linger closes a plan that is not full; it is most of the data lag at a low rate.
 	Linger time.Duration `yaml:"linger"`
 	// WideRows and NarrowRows close a plan when one of its tables has that many rows.
@@ -42,17 +44,18 @@ func DefaultConfig() Config {
 	ops := daemon.DefaultConfig()
 	ops.Listen = "127.0.0.1:9103"
 	return Config{
-		Ops:        ops,
-		Log:        eventlog.DefaultConfig(),
-		Warehouse:  warehouse.DefaultConfig(),
-		Group:      "muster-sink",
-		Linger:     2500 * time.Millisecond,
-		WideRows:   40_000,
-		NarrowRows: 400_000,
-		PlanBytes:  64 << 20,
-		Buffer:     128 << 20,
-		Boots:      250_000,
-		Settle:     warehouse.MaxInsertTime + 15*time.Second,
+		Ops:            ops,
+		Log:            eventlog.DefaultConfig(),
+		Warehouse:      warehouse.DefaultConfig(),
+		Group:          "muster-sink",
+		SessionTimeout: 10 * time.Second,
+		Linger:         2500 * time.Millisecond,
+		WideRows:       40_000,
+		NarrowRows:     400_000,
+		PlanBytes:      64 << 20,
+		Buffer:         128 << 20,
+		Boots:          250_000,
+		Settle:         warehouse.MaxInsertTime + 15*time.Second,
 	}
 }
 
@@ -74,6 +77,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Group == "":
 		return errors.New("group: want a name")
+	case c.SessionTimeout < 100*time.Millisecond || c.SessionTimeout > rebalanceTimeout:
+		return fmt.Errorf("session_timeout %v: want 100ms to %v", c.SessionTimeout, rebalanceTimeout)
 	case c.Linger <= 0 || c.Linger > maxLinger:
 		return fmt.Errorf("linger %v: want more than 0s and at most %v", c.Linger, maxLinger)
 	case c.WideRows < 1 || c.NarrowRows < 1:

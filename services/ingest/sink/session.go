@@ -16,11 +16,9 @@ import (
 	"muster.dev/services/ingest/sink/plan"
 )
 
-// Timings of the group. A dead member's partitions move after sessionTimeout; a worker that loses its partition has
-// revokeWait to finish the plan it is sending, well inside what the group grants a rebalance.
+// Timings of the group. A worker that loses its partition has revokeWait to finish the plan it is sending, well inside
+// what the group grants a rebalance.
 const (
-	sessionTimeout   = 10 * time.Second
-	heartbeat        = 2 * time.Second
 	rebalanceTimeout = 60 * time.Second
 	revokeWait       = 20 * time.Second
 	adminTimeout     = 10 * time.Second
@@ -73,8 +71,8 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 		kgo.ConsumerGroup(s.cfg.Group),
 		kgo.ConsumeTopics(record.TopicTelemetry, record.TopicEvents),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.SessionTimeout(sessionTimeout),
-		kgo.HeartbeatInterval(heartbeat),
+		kgo.SessionTimeout(s.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(s.cfg.SessionTimeout/5),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Every other commit path would put the member's id where the plan stands.
