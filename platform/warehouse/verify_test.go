@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/warehousetest"
 )
@@ -134,6 +136,36 @@ func TestKillingAQueryThatDoesNotRunIsNoError(t *testing.T) {
 	}
 	if err := w.KillQuery(t.Context(), "x' OR 1 --"); !warehouse.IsPermanent(err) {
 		t.Fatal(err)
+	}
+}
+
+func TestKillingAQueryReturnsWhenItIsOver(t *testing.T) {
+	w := warehousetest.Start(t)
+	id := "long-" + w.Database()
+	ended := make(chan error, 1)
+	go func() {
+		ctx := clickhouse.Context(t.Context(), clickhouse.WithQueryID(id))
+		ended <- w.Conn().Exec(ctx, "SELECT sum(sleepEachRow(0.1)), '"+id+"' FROM numbers(250) SETTINGS max_block_size = 1")
+	}()
+	running := func() bool {
+		return scalar[uint64](t, w, "SELECT count() FROM system.processes WHERE query LIKE '%"+id+"%' AND query NOT LIKE '%processes%'") > 0
+	}
+	for deadline := time.Now().Add(10 * time.Second); !running(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the query does not run")
+		}
+	}
+	if err := tryInsert(t, w, "ledger", ledger(1, 0, message{off: 1, outcome: 1}), id); err == nil {
+		t.Error("a second query took the id of one that runs")
+	}
+	if err := w.KillQuery(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if running() {
+		t.Error("it runs after it was killed")
+	}
+	if err := <-ended; err == nil {
+		t.Error("a killed query succeeded")
 	}
 }
 
