@@ -36,26 +36,23 @@ type Topic struct {
 	Configs     map[string]*string
 }
 
-// Retention of what a device said. Locally a size too, so that a laptop's disk does not fill; it is the whole
-// topic's, Kafka counts per partition. The log must hold more than the longest outage of the store.
+// Retention of what a device said, by age alone: a bound in bytes eats young records too, and what the store has not
+// taken yet is nowhere else. The local stack's broker bounds its disk itself, and keeps what is younger than a day.
 const (
-	telemetryRetention  = 7 * 24 * time.Hour
-	eventsRetention     = 30 * 24 * time.Hour
-	cohortsRetention    = 7 * 24 * time.Hour
-	localTelemetryBytes = 2 << 30
-	localEventsBytes    = 256 << 20
+	telemetryRetention   = 7 * 24 * time.Hour
+	eventsRetention      = 30 * 24 * time.Hour
+	localEventsRetention = 7 * 24 * time.Hour
+	cohortsRetention     = 7 * 24 * time.Hour
 )
 
 // Topics is every topic of Muster, each with its retention in words: the embedded broker applies its default to
-// all topics as soon as one has any. partitions is that of what is keyed by device. local bounds the disk.
+// all topics as soon as one has any. partitions is that of what is keyed by device; local is for a laptop's disk.
 func Topics(partitions int32, local bool) []Topic {
-	bounded := func(total int64) int64 {
-		if !local {
-			return -1
-		}
-		return total / int64(partitions)
+	events := eventsRetention
+	if local {
+		events = localEventsRetention
 	}
-	topic := func(name string, partitions int32, age time.Duration, bytes int64, more map[string]string) Topic {
+	topic := func(name string, partitions int32, age time.Duration, more map[string]string) Topic {
 		ms := int64(-1)
 		if age > 0 {
 			ms = age.Milliseconds()
@@ -63,7 +60,7 @@ func Topics(partitions int32, local bool) []Topic {
 		configs := map[string]string{
 			"cleanup.policy":         "delete",
 			"retention.ms":           strconv.FormatInt(ms, 10),
-			"retention.bytes":        strconv.FormatInt(bytes, 10),
+			"retention.bytes":        "-1",
 			"message.timestamp.type": "CreateTime",
 			"max.message.bytes":      strconv.Itoa(MaxRecordBytes + 1<<16),
 		}
@@ -78,12 +75,12 @@ func Topics(partitions int32, local bool) []Topic {
 	}
 	const ever = 0
 	return []Topic{
-		topic(record.TopicTelemetry, partitions, telemetryRetention, bounded(localTelemetryBytes), nil),
-		topic(record.TopicEvents, partitions, eventsRetention, bounded(localEventsBytes), nil),
-		topic(record.TopicRegistry, 1, ever, -1, nil),
-		topic(record.TopicIncidents, 1, ever, -1, nil),
-		topic(record.TopicCohorts, partitions, cohortsRetention, -1, nil),
-		topic(record.TopicSnapshots, partitions, ever, -1, map[string]string{"cleanup.policy": "compact"}),
+		topic(record.TopicTelemetry, partitions, telemetryRetention, nil),
+		topic(record.TopicEvents, partitions, events, nil),
+		topic(record.TopicRegistry, 1, ever, nil),
+		topic(record.TopicIncidents, 1, ever, nil),
+		topic(record.TopicCohorts, partitions, cohortsRetention, nil),
+		topic(record.TopicSnapshots, partitions, ever, map[string]string{"cleanup.policy": "compact"}),
 	}
 }
 
