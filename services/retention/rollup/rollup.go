@@ -1,0 +1,268 @@
+package rollup
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"muster.dev/platform/warehouse"
+)
+
+// Settings is what code passes to New.
+type Settings struct {
+	Config
+	Store   *warehouse.Warehouse
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Rollup is the room. One goroutine runs it.
+type Rollup struct {
+	interval time.Duration
+	store    *warehouse.Warehouse
+	log      *slog.Logger
+	metrics  *metrics
+	owner    string
+	taken    bool // the place is ours
+	ready    atomic.Bool
+}
+
+// New prepares; Run works.
+func New(s Settings) (*Rollup, error) {
+	if err := s.Config.Validate(); err != nil {
+		return nil, fmt.Errorf("rollup: %w", err)
+	}
+	return &Rollup{interval: s.Interval, store: s.Store, log: s.Log, metrics: newMetrics(s.Metrics), owner: rand.Text()}, nil
+}
+
+// Ready is nil once a pass was made.
+func (r *Rollup) Ready() error {
+	if !r.ready.Load() {
+		return errors.New("no pass over the ledger was made yet")
+	}
+	return nil
+}
+
+// Run makes a pass every interval until ctx ends. It waits out every fault of the store; only ErrReplaced ends it.
+func (r *Rollup) Run(ctx context.Context) error {
+	exp := backoff.NewExponentialBackOff()
+	exp.InitialInterval, exp.MaxInterval = 500*time.Millisecond, 30*time.Second
+	exp.MaxElapsedTime = 0 // the store's outage may last: ctx is the limit
+	for {
+		err := r.Pass(ctx)
+		wait := r.interval
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrReplaced):
+			return err
+		case err != nil:
+			wait = exp.NextBackOff()
+			r.log.Warn("a pass over the ledger failed", "error", err, "again_in", wait)
+		default:
+			exp.Reset()
+			r.ready.Store(true)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// Pass computes the hours that changed since the last one. A nil error says that samples_1h holds what the raw rows said
+// when the pass began, for every hour that was past. It may be repeated after any error.
+func (r *Rollup) Pass(ctx context.Context) (err error) {
+	began := time.Now()
+	defer func() { r.metrics.passed(began, err) }()
+	p, err := r.begin(ctx)
+	if err != nil {
+		return err
+	}
+	limit, err := r.openHour(ctx)
+	if err != nil {
+		return err
+	}
+	limit = max(limit, p.closed) // a clock that was set back opens no hour again
+	tables, err := r.wideTables(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.forget(ctx, p); err != nil {
+		return err
+	}
+	dirty, positions, err := r.touched(ctx, p, tables, limit)
+	if err != nil {
+		return err
+	}
+	if p.closed > 0 {
+		dirty.add(p.closed, limit-1, limit) // they were open when their ledger rows were read
+	}
+	days, err := r.rawDays(ctx)
+	if err != nil {
+		return err
+	}
+	dirty.keep(days)
+	for _, day := range dirty.days() {
+		if err := r.day(ctx, tables, dirty, day); err != nil {
+			return fmt.Errorf("day %s: %w", dateOf(day), err)
+		}
+	}
+	if err := r.own(ctx); err != nil {
+		return err
+	}
+	maps.Copy(p.positions, positions)
+	p.closed, p.pass = limit, p.pass+1
+	if err := r.save(ctx, p); err != nil {
+		return err
+	}
+	if n := dirty.len(); n > 0 {
+		r.metrics.hours.Add(float64(n))
+		r.log.Info("hours computed", "hours", n, "days", len(dirty), "took", time.Since(began))
+	}
+	return nil
+}
+
+// begin reads the progress. The first time it takes the place, and makes the view.
+func (r *Rollup) begin(ctx context.Context) (progress, error) {
+	p, err := r.load(ctx)
+	if err != nil {
+		return p, err
+	}
+	if r.taken {
+		if p.owner != r.owner {
+			return p, ErrReplaced
+		}
+		return p, nil
+	}
+	p.owner, p.pass = r.owner, p.pass+1
+	if err := r.save(ctx, p); err != nil {
+		return p, err
+	}
+	if err := r.exec(ctx, r.hoursView()); err != nil {
+		return p, fmt.Errorf("make the view of hours: %w", err)
+	}
+	r.taken = true
+	return p, nil
+}
+
+func (r *Rollup) openHour(ctx context.Context) (int64, error) {
+	var seconds uint32
+	if err := r.store.Conn().QueryRow(ctx, "SELECT toUnixTimestamp(now())").Scan(&seconds); err != nil {
+		return 0, fmt.Errorf("ask the store for the time: %w", err)
+	}
+	return int64(seconds) / 3600, nil
+}
+
+// wideTables are the profiles' tables as they are.
+func (r *Rollup) wideTables(ctx context.Context) ([]wide, error) {
+	rows, err := r.store.Conn().Query(ctx, "SELECT table, name, type FROM system.columns WHERE database = "+literal(r.store.Database())+
+		" AND startsWith(table, 'w_') ORDER BY table, position")
+	if err != nil {
+		return nil, fmt.Errorf("list the profiles' tables: %w", err)
+	}
+	defer rows.Close()
+	var tables []wide
+	for rows.Next() {
+		var table string
+		var c column
+		if err := rows.Scan(&table, &c.name, &c.typ); err != nil {
+			return nil, fmt.Errorf("list the profiles' tables: %w", err)
+		}
+		if fixed[c.name] {
+			continue
+		}
+		if len(tables) == 0 || tables[len(tables)-1].table != table {
+			tables = append(tables, wide{table: table})
+		}
+		last := &tables[len(tables)-1]
+		last.columns = append(last.columns, c)
+	}
+	return tables, rows.Err()
+}
+
+// computeSettings bound a statement's memory: a day that does not fit is aggregated on disk. The blocks are no retries
+// of each other, though they may be equal.
+const computeSettings = " SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 500000000, max_threads = 2"
+
+// day computes a day's dirty hours beside the hours that stay, and puts the whole in place, one class after another.
+func (r *Rollup) day(ctx context.Context, tables []wide, dirty hours, day int64) error {
+	staging, stored := r.table("samples_1h_staging"), r.table("samples_1h")
+	if err := r.exec(ctx, "TRUNCATE TABLE "+staging); err != nil {
+		return fmt.Errorf("empty the staging table: %w", err)
+	}
+	const columns = "(class, metric, device, hour, n, sum, min, max, last)"
+	if dirty[day] != 1<<hoursPerDay-1 {
+		keep := fmt.Sprintf("INSERT INTO %s %s%s SELECT class, metric, device, hour, n, sum, min, max, last FROM %s WHERE toYYYYMMDD(hour) = %s AND toUnixTimestamp(hour) NOT IN (%s)",
+			staging, columns, computeSettings, stored, dateOf(day), dirty.list(day))
+		if err := r.exec(ctx, keep); err != nil {
+			return fmt.Errorf("keep the other hours: %w", err)
+		}
+	}
+	compute := fmt.Sprintf("INSERT INTO %s %s%s %s", staging, columns, computeSettings, r.computeSQL(tables, dirty, day))
+	if err := r.exec(ctx, compute); err != nil {
+		return fmt.Errorf("compute: %w", err)
+	}
+	if err := r.own(ctx); err != nil { // whoever took the place uses the same staging table
+		return err
+	}
+	partitions, err := r.partitions(ctx, day)
+	if err != nil {
+		return err
+	}
+	for id, computed := range partitions {
+		statement := fmt.Sprintf("ALTER TABLE %s REPLACE PARTITION ID %s FROM %s", stored, literal(id), staging)
+		if !computed {
+			statement = fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID %s", stored, literal(id))
+		}
+		if err := r.exec(ctx, statement); err != nil {
+			return fmt.Errorf("put partition %s in place: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// partitions are the ids of a day's partitions in samples_1h and its staging table, and whether it is in the latter.
+func (r *Rollup) partitions(ctx context.Context, day int64) (map[string]bool, error) {
+	rows, err := r.store.Conn().Query(ctx, fmt.Sprintf(`SELECT partition_id, max(table = 'samples_1h_staging') FROM system.parts
+WHERE database = %s AND active AND table IN ('samples_1h', 'samples_1h_staging') AND endsWith(partition, %s) GROUP BY partition_id`,
+		literal(r.store.Database()), literal(dateOf(day)+")")))
+	if err != nil {
+		return nil, fmt.Errorf("list the partitions: %w", err)
+	}
+	defer rows.Close()
+	ids := map[string]bool{}
+	for rows.Next() {
+		var id string
+		var computed uint8
+		if err := rows.Scan(&id, &computed); err != nil {
+			return nil, fmt.Errorf("list the partitions: %w", err)
+		}
+		if strings.ContainsFunc(id, func(c rune) bool { return !(c == '-' || '0' <= c && c <= '9') }) {
+			return nil, fmt.Errorf("partition id %q is not of a class and a day", id)
+		}
+		ids[id] = computed == 1
+	}
+	return ids, rows.Err()
+}
+
+// statementTime bounds one statement: a day of the whole fleet.
+const statementTime = 10 * time.Minute
+
+func (r *Rollup) exec(ctx context.Context, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, statementTime)
+	defer cancel()
+	return r.store.Conn().Exec(ctx, statement)
+}

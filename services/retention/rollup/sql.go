@@ -1,0 +1,113 @@
+package rollup
+
+import (
+	"fmt"
+	"strings"
+)
+
+// fixed are the columns of a wide table that are no metrics.
+var fixed = map[string]bool{"class": true, "device_no": true, "device": true, "ts": true, "fw": true, "topic_gen": true, "part": true, "off": true}
+
+// column is a metric in a wide table.
+type column struct {
+	name string
+	typ  string
+}
+
+// metric is the name of the column's metric: a capital prefix keeps it apart from the table's own columns.
+func (c column) metric() string { return strings.TrimPrefix(c.name, "M_") }
+
+// number says whether the metric has hours: text has none.
+func (c column) number() bool { return !strings.Contains(c.typ, "String") }
+
+// wide is a profile's table.
+type wide struct {
+	table   string
+	columns []column
+}
+
+// at orders values of one time: the later record holds, in every order in which parts are read.
+const at = "(ts, topic_gen, off)"
+
+// span is a condition on ts that prunes partitions by its bounds and then picks the hours.
+func span(dirty hours, day int64) string {
+	return fmt.Sprintf("ts >= toDateTime64(%d, 3, 'UTC') AND ts < toDateTime64(%d, 3, 'UTC') AND toUnixTimestamp(toStartOfHour(ts)) IN (%s)",
+		day*86400, (day+1)*86400, dirty.list(day))
+}
+
+// wideSQL sums up one profile's table in one reading, all metrics beside each other, then stands them in rows.
+// Integers and decimals are summed exactly; it is only the sum that becomes a Float64.
+func (r *Rollup) wideSQL(w wide, dirty hours, day int64) string {
+	var tuples []string
+	for _, c := range w.columns {
+		if !c.number() {
+			continue
+		}
+		name := quote(c.name)
+		value := name
+		if strings.Contains(c.typ, "Bool") {
+			value = "toUInt8(" + name + ")"
+		} else if strings.Contains(c.typ, "Int64") {
+			value = "toInt128(" + name + ")" // a sum of Int64 wraps in silence
+		}
+		tuples = append(tuples, fmt.Sprintf(
+			"(%s, count(%s), ifNull(toFloat64(sum(%s)), 0), ifNull(toFloat64(min(%s)), 0), ifNull(toFloat64(max(%s)), 0), ifNull(toFloat64(argMaxIf(%s, %s, isNotNull(%s))), 0), maxIf(%s, isNotNull(%s)))",
+			literal(c.metric()), name, value, name, name, name, at, name, at, name))
+	}
+	if len(tuples) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`SELECT class, m.1 AS metric, device, hour, m.2 AS n, m.3 AS sum, m.4 AS min, m.5 AS max, m.6 AS last, m.7 AS last_at FROM (
+SELECT class, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, [%s] AS metrics FROM %s WHERE %s GROUP BY class, device, hour
+) ARRAY JOIN metrics AS m WHERE n > 0`, strings.Join(tuples, ",\n"), r.table(w.table), span(dirty, day))
+}
+
+// otherSQL sums up the overflow. A scaled integer is its value times 10^scale again, so that the sum is exact; the
+// exponents are apart because their sums are of different units.
+func (r *Rollup) otherSQL(dirty hours, day int64) string {
+	return fmt.Sprintf(`SELECT class, CAST(metric, 'String') AS metric, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, count() AS n,
+if(scale < 0, sum(value), toFloat64(sum(if(scale = 0, toInt128(ifNull(int, 0)), if(scale > 0, toInt128(round(value * exp10(scale))), toInt128(0))))) / exp10(greatest(scale, 0))) AS sum,
+min(value) AS min, max(value) AS max, argMax(value, %s) AS last, max(%s) AS last_at
+FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, at, at, r.table("s_other"), span(dirty, day))
+}
+
+// computeSQL is all of a day's dirty hours, from every table. The partial sums are added in the order of their size:
+// floats are not associative, and a second run must come to the same bits.
+func (r *Rollup) computeSQL(tables []wide, dirty hours, day int64) string {
+	branches := []string{r.otherSQL(dirty, day)}
+	for _, w := range tables {
+		if sql := r.wideSQL(w, dirty, day); sql != "" {
+			branches = append(branches, sql)
+		}
+	}
+	return fmt.Sprintf(`SELECT class, metric, device, toDateTime(hour, 'UTC') AS hour, sum(n) AS n, arraySum(arraySort(groupArray(sum))) AS sum, min(min) AS min, max(max) AS max, argMax(last, (last_at, last)) AS last
+FROM (
+%s
+) GROUP BY class, metric, device, hour`, strings.Join(branches, "\nUNION ALL\n"))
+}
+
+// hoursView reads closed hours as they are stored and open ones from the raw samples. What is closed was said by the
+// pass that closed it, in the same row as its progress.
+func (r *Rollup) hoursView() string {
+	closed := "(SELECT max(closed) FROM " + r.table(progressTable) + ")"
+	return fmt.Sprintf(`CREATE OR REPLACE VIEW %s AS
+SELECT device, metric, hour, n, sum, sum / n AS avg, min, max, last, class FROM %s WHERE hour < %s
+UNION ALL
+SELECT device, metric, hour, n, sum, sum / n AS avg, min, max, last, class FROM (
+    SELECT device, CAST(metric, 'LowCardinality(String)') AS metric, toDateTime(toStartOfHour(ts), 'UTC') AS hour, count() AS n, sum(value) AS sum, min(value) AS min,
+        max(value) AS max, argMax(value, ts) AS last, class
+    FROM %s WHERE ts >= %s AND NOT isNaN(value) GROUP BY device, metric, hour, class
+)`, r.table("hours"), r.table("samples_1h"), closed, r.table("samples"), closed)
+}
+
+func (r *Rollup) table(name string) string { return quote(r.store.Database()) + "." + quote(name) }
+
+// quote quotes an identifier, literal a value: names of tables and metrics were let in by a pattern without either
+// quote, so this is the second wall.
+func quote(name string) string {
+	return "`" + strings.NewReplacer("\\", "\\\\", "`", "\\`").Replace(name) + "`"
+}
+
+func literal(text string) string {
+	return "'" + strings.NewReplacer("\\", "\\\\", "'", "\\'").Replace(text) + "'"
+}
