@@ -2,6 +2,7 @@ package batch_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -319,5 +320,70 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			return nil
 		})
+	})
+}
+
+// BenchmarkTranscode reads the same batch in the easy form and writes it compactly, as a gateway does for a device that
+// sends JSON or MsgPack.
+func BenchmarkTranscode(b *testing.B) {
+	compact := fleetBatch(b, benchSteps, benchMetrics, 0, 1)
+	easy := easyOf(b, fleetBatch(b, benchSteps, benchMetrics, 12, 1))
+	var form mapForm
+	if err := msgpack.Unmarshal(easy, &form); err != nil {
+		b.Fatal(err)
+	}
+	readings := []map[string]any{}
+	for _, r := range form.Readings {
+		readings = append(readings, map[string]any{"ts": r.TS, "metrics": r.Metrics})
+	}
+	text, err := json.Marshal(map[string]any{"boot": form.Boot, "seq": form.Seq, "fw": form.FW, "readings": readings})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, run := range map[string]struct {
+		body  []byte
+		parse func([]byte, *batch.Builder) error
+	}{"json": {text, batch.ParseJSON}, "msgpack": {easy, batch.ParseMsgPack}} {
+		b.Run(name, func(b *testing.B) {
+			builder, out := batch.NewBuilder(), make([]byte, 0, 4096)
+			measure(b, run.body, func() error {
+				if err := run.parse(run.body, builder); err != nil {
+					return err
+				}
+				p, err := builder.AppendTo(out)
+				if err != nil || len(p) > len(compact)+len(compact)/8 {
+					return errors.Join(err, errOther)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// BenchmarkBuild writes a batch of 100 samples.
+func BenchmarkBuild(b *testing.B) {
+	var from batch.Batch
+	p := fleetBatch(b, benchSteps, benchMetrics, 12, 1)
+	if err := from.Decode(p); err != nil {
+		b.Fatal(err)
+	}
+	index := names(benchMetrics)
+	builder, out := batch.NewBuilder(), make([]byte, 0, 4096)
+	measure(b, p, func() error {
+		builder.Reset()
+		builder.SetKey(from.Boot, from.Seq)
+		builder.SetFirmware("2.4.1")
+		builder.SetSchema(12, index)
+		for step, ts := range from.Times {
+			for i := range from.Columns {
+				c := &from.Columns[i]
+				builder.SetScaled(ts, index[c.Index], c.Ints[step], c.Scale)
+			}
+		}
+		got, err := builder.AppendTo(out)
+		if err != nil || !bytes.Equal(got, p) {
+			return errors.Join(err, errOther)
+		}
+		return nil
 	})
 }
