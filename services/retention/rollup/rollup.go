@@ -135,8 +135,13 @@ func (r *Rollup) Pass(ctx context.Context) (err error) {
 	return nil
 }
 
-// begin reads the progress. The first time it takes the place, and makes the view.
+// begin reads the progress. The first time it takes the place, and makes what is the room's own in the database.
 func (r *Rollup) begin(ctx context.Context) (progress, error) {
+	if !r.taken {
+		if err := r.exec(ctx, r.progressSQL()); err != nil {
+			return progress{}, fmt.Errorf("make the table of the progress: %w", err)
+		}
+	}
 	p, err := r.load(ctx)
 	if err != nil {
 		return p, err

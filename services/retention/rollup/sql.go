@@ -86,6 +86,23 @@ FROM (
 ) GROUP BY class, metric, device, hour`, strings.Join(branches, "\nUNION ALL\n"))
 }
 
+// progressSQL makes the table of what is kept between passes: a row for each partition of the log, and the row (0, 0). off
+// is the first offset that was not read, stored_at that of the ledger row before it. It is no migration's: a database that
+// is made anew may keep it, and the pass notices.
+func (r *Rollup) progressSQL() string {
+	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (
+    topic_gen UInt16,
+    part      UInt16,
+    off       UInt64,
+    stored_at DateTime64(3, 'UTC'),
+    closed    DateTime('UTC'),
+    owner     String,
+    pass      UInt64
+) ENGINE = ReplacingMergeTree(pass)
+ORDER BY (topic_gen, part)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`, r.table(progressTable))
+}
+
 // hoursView reads closed hours as they are stored and open ones from the raw samples. What is closed was said by the
 // pass that closed it, in the same row as its progress.
 func (r *Rollup) hoursView() string {
