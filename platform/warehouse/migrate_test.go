@@ -124,3 +124,30 @@ func TestDropAllLeavesWhatOthersMadeAndMigrateStartsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestARebuildTakesTheSameRowsUnderTheSameTokens(t *testing.T) {
+	w := warehousetest.Start(t)
+	replay := func() []string {
+		t.Helper()
+		if err := w.EnsureProfile(t.Context(), env); err != nil {
+			t.Fatal(err)
+		}
+		b := warehouse.NewWideBlock(env)
+		wide(b, day0, 1, 3, 4, 0)
+		insert(t, w, b.Table, b.Block, "plan-1/w_env")
+		insert(t, w, "ledger", ledger(1, 0, message{off: 0, outcome: warehouse.Stored, device: 1, n: 24}), "plan-1/ledger")
+		db := w.Database()
+		return append(column(t, w, "SELECT toString(tuple(*)) FROM "+db+".samples ORDER BY ALL"),
+			column(t, w, "SELECT toString(tuple(* EXCEPT stored_at)) FROM "+db+".ledger ORDER BY ALL")...)
+	}
+	before := replay()
+	if err := w.DropAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if after := replay(); len(after) < 60 || !slices.Equal(before, after) {
+		t.Fatalf("%d rows before, %d after, or others", len(before), len(after))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -111,6 +112,15 @@ func (s *Seen) Has(seq uint64) (seen, in bool) {
 	return s.Bits[d/64]>>(d%64)&1 == 1, true
 }
 
+// add marks the numbers from base on that the set's bits stand for.
+func (s *Seen) add(base, set uint64) {
+	for ; set != 0; set &= set - 1 {
+		if d := s.High - base - uint64(bits.TrailingZeros64(set)); d < Window {
+			s.Bits[d/64] |= 1 << (d % 64)
+		}
+	}
+}
+
 // first are the rows that make a message known: what was stored, and what was
 // quarantined whole, since its device was told 200 for it as well. A
 // duplicate or a conflict is never the first of its key.
@@ -126,28 +136,26 @@ const unkeyedSQL = "18446744073709551615"
 func (w *Warehouse) DuplicateState(ctx context.Context, gen, part uint16, since, below uint64, yield func(*Seen) error) error {
 	ctx, cancel := w.bound(ctx)
 	defer cancel()
-	var q strings.Builder
-	q.WriteString("SELECT device_no, boot, any(high)")
-	for i := range Window / 64 {
-		fmt.Fprintf(&q, ", groupBitOr(if(intDiv(d, 64) = %d, bitShiftLeft(toUInt64(1), d %% 64), toUInt64(0)))", i)
-	}
-	q.WriteString(" FROM (SELECT device_no, boot, high, toUInt64(high - seq) AS d FROM " + w.table("ledger") + " AS l INNER JOIN" +
-		" (SELECT device_no, boot, max(seq) AS high, max(off) AS latest FROM " + w.table("ledger") + " WHERE " + first +
-		" GROUP BY device_no, boot HAVING latest >= {since:UInt64}) AS h USING (device_no, boot)" +
-		" WHERE " + first + " AND high - seq < 1024) GROUP BY device_no, boot")
-	rows, err := w.conn.Query(params(ctx, "gen", u16(gen), "part", u16(part), "since", u64(since), "below", u64(below)), q.String())
+	// Words of 64 sequence numbers, the 17 highest of each boot, in one pass.
+	q := "SELECT device_no, boot, max(highest), groupArraySorted(" + strconv.Itoa(Window/64+1) + ")((-toInt64(word), bits)) AS top," +
+		" arrayMap(t -> toUInt64(-t.1), top), arrayMap(t -> t.2, top) FROM (" +
+		"SELECT device_no, boot, bitShiftRight(seq, 6) AS word, groupBitOr(bitShiftLeft(toUInt64(1), bitAnd(seq, 63))) AS bits," +
+		" max(seq) AS highest, max(off) AS latest FROM " + w.table("ledger") + " WHERE " + first + " GROUP BY device_no, boot, word)" +
+		" GROUP BY device_no, boot HAVING max(latest) >= {since:UInt64}"
+	q = "SELECT * EXCEPT top FROM (" + q + ")"
+	rows, err := w.conn.Query(params(ctx, "gen", u16(gen), "part", u16(part), "since", u64(since), "below", u64(below)), q)
 	if err != nil {
 		return fmt.Errorf("warehouse: duplicate state %d/%d below %d: %w", gen, part, below, classify(err))
 	}
 	defer rows.Close()
-	var s Seen
-	into := []any{&s.DeviceNo, &s.Boot, &s.High}
-	for i := range s.Bits {
-		into = append(into, &s.Bits[i])
-	}
 	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
+		var s Seen
+		var words, sets []uint64
+		if err := rows.Scan(&s.DeviceNo, &s.Boot, &s.High, &words, &sets); err != nil {
 			return fmt.Errorf("warehouse: duplicate state: %w", err)
+		}
+		for i, word := range words {
+			s.add(word<<6, sets[i])
 		}
 		if err := yield(&s); err != nil {
 			return err

@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -95,6 +96,49 @@ func TestDuplicateStateIsWhatLiesBelowAnOffset(t *testing.T) {
 	if s := state(10, 11)[[2]uint32{7, 1}]; func() bool { seen, _ := s.Has(1990); return seen }() == false {
 		// 3000-1990 = 1010: seen long before since, and still known.
 		t.Error("what lies before since is not known of a boot that lives")
+	}
+}
+
+func TestDuplicateStateEqualsWhatALedgerReadInOrderTeaches(t *testing.T) {
+	w := warehousetest.Start(t)
+	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	var list []message
+	known := map[warehouse.Key]bool{}
+	high := map[[2]uint32]uint64{}
+	const below = 4000
+	for off := range uint64(5000) {
+		m := message{off: off, outcome: warehouse.Stored, device: 1 + r.Uint32N(3), boot: r.Uint32N(2), seq: r.Uint64N(3000)}
+		key := warehouse.Key{DeviceNo: m.device, Boot: m.boot, Seq: m.seq}
+		if known[key] {
+			m.outcome = warehouse.Duplicate
+		}
+		list = append(list, m)
+		if off < below {
+			known[key] = true
+			boot := [2]uint32{m.device, m.boot}
+			high[boot] = max(high[boot], m.seq)
+		}
+	}
+	insert(t, w, "ledger", ledger(1, 0, list...), "all")
+	boots := 0
+	err := w.DuplicateState(t.Context(), 1, 0, 0, below, func(s *warehouse.Seen) error {
+		boots++
+		if s.High != high[[2]uint32{s.DeviceNo, s.Boot}] {
+			t.Errorf("highest of %d/%d is %d", s.DeviceNo, s.Boot, s.High)
+		}
+		for seq := range uint64(3100) {
+			seen, in := s.Has(seq)
+			if want := seq > s.High || s.High-seq < warehouse.Window; in != want {
+				t.Fatalf("seq %d within: %v", seq, in)
+			}
+			if in && seen != known[warehouse.Key{DeviceNo: s.DeviceNo, Boot: s.Boot, Seq: seq}] {
+				t.Fatalf("%d/%d seq %d seen: %v", s.DeviceNo, s.Boot, seq, seen)
+			}
+		}
+		return nil
+	})
+	if err != nil || boots != len(high) {
+		t.Fatalf("%d boots, want %d, %v", boots, len(high), err)
 	}
 }
 
