@@ -2,7 +2,6 @@ package sink
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
@@ -34,7 +34,7 @@ import (
 	"muster.dev/proto/record"
 )
 
-// envChild holds the configuration of a sink that this binary is to be, instead of running tests.
+// envChild names the configuration of a sink that this binary is to be, instead of running tests.
 const envChild = "MUSTER_TEST_SINK"
 
 func TestMain(m *testing.M) {
@@ -52,9 +52,9 @@ func TestMain(m *testing.M) {
 }
 
 // child is a sink in a process of its own, so that it can be killed.
-func child(text string) int {
+func child(path string) int {
 	cfg := DefaultConfig()
-	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+	if err := daemon.Load(path, &cfg, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
