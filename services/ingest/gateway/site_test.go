@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -24,13 +25,19 @@ import (
 	"muster.dev/services/ingest/gateway/gatewaytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if part := os.Getenv(benchPart); part != "" { // this binary as another process of the benchmark
+		os.Exit(playPart(part))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // site is a gateway with all around it: an authority, a broker, a registry's log, devices.
 type site struct {
 	t       testing.TB
 	ca      *gatewaytest.Authority
 	broker  *kafka.Broker
+	addr    string // of the broker
 	process *daemon.Process
 	gateway *gateway.Gateway
 	stopped sync.Once
@@ -53,7 +60,21 @@ func open(t testing.TB, change func(*gateway.Config), devices ...string) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.broker.Close)
-	if s.log, err = kgo.NewClient(eventlog.Config{Brokers: []string{s.broker.Addr()}}.Options()...); err != nil {
+	s.addr = s.broker.Addr()
+	s.prepare()
+	for _, d := range devices {
+		s.enroll(event.DeviceEnrolled{Device: d})
+	}
+	s.start(change)
+	return s
+}
+
+// prepare makes the topics of a new broker.
+func (s *site) prepare() {
+	t := s.t
+	t.Helper()
+	var err error
+	if s.log, err = kgo.NewClient(eventlog.Config{Brokers: []string{s.addr}}.Options()...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.log.Close)
@@ -62,11 +83,6 @@ func open(t testing.TB, change func(*gateway.Config), devices ...string) *site {
 	if _, err := eventlog.EnsureTopics(ctx, s.log, eventlog.Topics(partitions, true)); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range devices {
-		s.enroll(event.DeviceEnrolled{Device: d})
-	}
-	s.start(change)
-	return s
 }
 
 // start starts a gateway and waits until it is ready.
@@ -94,7 +110,7 @@ func (s *site) start(change func(*gateway.Config)) {
 func (s *site) config() gateway.Config {
 	server := s.ca.Server("server")
 	cfg := gateway.DefaultConfig()
-	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers = "127.0.0.1:0", "127.0.0.1:0", []string{s.broker.Addr()}
+	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers = "127.0.0.1:0", "127.0.0.1:0", []string{s.addr}
 	cfg.TrustDomain, cfg.Name = gatewaytest.TrustDomain, "gateway-under-test"
 	cfg.TLS.Certificate, cfg.TLS.Key, cfg.TLS.ClientCA = server.Cert, server.Key, s.ca.CA()
 	cfg.WatermarkEvery = time.Hour
