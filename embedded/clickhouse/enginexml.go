@@ -21,7 +21,6 @@ func engineXML(cfg Config, self string) []byte {
     <min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>`
 	}
 	return fmt.Appendf(nil, `<clickhouse>
-  <timezone>UTC</timezone>
   <logger><level>none</level></logger>
   <max_server_memory_usage>%d</max_server_memory_usage>
   <mark_cache_size>134217728</mark_cache_size>

@@ -66,13 +66,13 @@ func (c *conn) insert(s statement, format string, body io.Reader) (written, erro
 	}
 	buf := make([]byte, insertChunk)
 	for {
-		n, err := io.ReadFull(body, buf)
-		if n > 0 && c.lib.insertAppend(stream, unsafe.Pointer(&buf[0]), uintptr(n)) != 0 {
+		n, err := fillBuffer(body, buf)
+		if n > 0 && (err == nil || err == io.EOF) && c.lib.insertAppend(stream, unsafe.Pointer(&buf[0]), uintptr(n)) != 0 {
 			msg := cString(c.lib.insertError(stream))
 			c.lib.insertCancel(stream)
 			return written{}, parseException(msg)
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && n < len(buf) {
+		if err == io.EOF { // and no other: a body that breaks off ends in io.ErrUnexpectedEOF
 			break
 		}
 		if err != nil {
@@ -86,6 +86,17 @@ func (c *conn) insert(s statement, format string, body io.Reader) (written, erro
 	}
 	defer r.close()
 	return written{c.lib.rowsWritten(r.h), c.lib.bytesWritten(r.h)}, nil
+}
+
+// fillBuffer reads until buf is full or the reader ends. io.ReadFull would tell a short last piece by the same
+// error as a body that broke off.
+func fillBuffer(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var k int
+		k, err = r.Read(buf[n:])
+		n += k
+	}
+	return n, err
 }
 
 // checkNative refuses a Native body whose first block has fewer or more columns than the INSERT names. The engine

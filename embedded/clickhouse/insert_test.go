@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/ClickHouse/ch-go/compress"
 )
 
 // native asks the engine for rows as Native bytes, to insert them elsewhere.
@@ -159,6 +161,33 @@ func TestGzipIsUndoneAndBodiesAreBounded(t *testing.T) {
 	}
 	if got := must(t, "SELECT count() FROM "+table); got != "1" {
 		t.Fatal(got)
+	}
+
+	compressed := compress.NewWriter(compress.LevelZero, compress.LZ4)
+	var blocks []byte
+	for i := range 3 {
+		if err := compressed.Compress(fmt.Appendf(nil, "{\"day\":\"2026-01-02\",\"no\":%d}\n", i)); err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, compressed.Data...)
+	}
+	if r := post(t, true, "INSERT INTO "+table+" FORMAT JSONEachRow", string(blocks), "decompress", "1"); r.status != 200 {
+		t.Error(r.body)
+	}
+	if got := must(t, "SELECT count() FROM "+table); got != "4" {
+		t.Error("after three blocks:", got)
+	}
+	for _, cut := range []int{1, 10, len(blocks) - len(compressed.Data) + 25, len(blocks) - 1} {
+		if r := post(t, true, "INSERT INTO "+table+" FORMAT JSONEachRow", string(blocks[:cut]), "decompress", "1"); r.status == 200 {
+			t.Errorf("blocks cut at byte %d of %d were taken", cut, len(blocks))
+		}
+	}
+	blocks[30] ^= 1
+	if r := post(t, true, "INSERT INTO "+table+" FORMAT JSONEachRow", string(blocks), "decompress", "1"); r.code != "271" {
+		t.Errorf("a block with a flipped bit: %d %s", r.status, r.body)
+	}
+	if got := must(t, "SELECT count() FROM "+table); got != "4" {
+		t.Error("after broken blocks:", got)
 	}
 
 	limited := &boundedReader{r: strings.NewReader("123456"), left: 5}

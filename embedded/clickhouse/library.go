@@ -140,6 +140,9 @@ func loadLibrary(path string) (*library, error) {
 	if err := checkLibrary(path); err != nil {
 		return nil, err
 	}
+	if err := setZone(); err != nil {
+		return nil, err
+	}
 	h, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, fmt.Errorf("%w: load %s: %w: run `make engine` again", ErrNoLibrary, path, err)
@@ -179,6 +182,21 @@ func loadLibrary(path string) (*library, error) {
 	lib.setSignalHandlers(0)
 	loaded.path, loaded.lib = path, lib
 	return lib, nil
+}
+
+// setZone has the engine think in UTC, as production does, whatever zone the machine is in: the library takes
+// <timezone> from TZ alone. Only C's environment is changed; Go's time.Local stays.
+func setZone() error {
+	libc, err := purego.Dlsym(purego.RTLD_DEFAULT, "setenv")
+	if err != nil {
+		return fmt.Errorf("find setenv: %w", err)
+	}
+	var setenv func(name, value string, overwrite int32) int32
+	purego.RegisterFunc(&setenv, libc)
+	if setenv("TZ", "UTC", 1) != 0 {
+		return errors.New("set TZ for the engine")
+	}
+	return nil
 }
 
 // cString copies a NUL-terminated string of the library.

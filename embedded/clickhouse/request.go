@@ -15,8 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-
-	"github.com/ClickHouse/ch-go/compress"
+	"time"
 )
 
 // maxQuery bounds the text of a statement; rows of an INSERT do not count.
@@ -151,7 +150,11 @@ func (q *request) body() (io.Reader, error) {
 		return nil, exceptionf(48, "Content-Encoding %s is not supported: use gzip or none. (NOT_IMPLEMENTED)", enc)
 	}
 	if on(q.url.Get("decompress")) {
-		body = compress.NewReader(body)
+		if q.analyst {
+			// A block may claim to be far larger than it is, and its size is believed before it is bounded.
+			return nil, exceptionf(48, "decompress=1 is for INSERT: it wants credentials. (NOT_IMPLEMENTED)")
+		}
+		body = newBlockReader(body)
 	}
 	return &boundedReader{r: body, left: q.s.cfg.MaxBody}, nil
 }
@@ -254,9 +257,31 @@ func (q *request) run(sql string, st statement, rows io.Reader) error {
 	})
 	defer watched()
 	if st.data {
-		return q.insert(c, st, params, rows)
+		return q.interruptible(running, func() error { return q.insert(c, st, params, rows) })
 	}
 	return q.query(c, sql, st, params)
+}
+
+// interruptible lets a kill end an INSERT that waits for the rest of its body: the engine, which waits for rows too,
+// would not see it.
+func (q *request) interruptible(running *query, insert func() error) error {
+	over, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-running.killed:
+			// A writer that cannot set deadlines has no connection to wait on.
+			_ = http.NewResponseController(q.w).SetReadDeadline(time.Unix(1, 0))
+		case <-over:
+		}
+	}()
+	err := insert()
+	close(over)
+	<-watched
+	if err != nil && running.dead() {
+		return exceptionf(394, "Query was cancelled. (QUERY_WAS_CANCELLED)")
+	}
+	return err
 }
 
 // admit waits for a place in the lane of the user.

@@ -64,7 +64,7 @@ func runTests(m *testing.M) int {
 
 func testConfig(dir string) Config {
 	return Config{
-		Listen: "127.0.0.1:0", DataDir: dir, ServiceSecret: testSecret, DrainTimeout: 20 * time.Second,
+		Listen: "127.0.0.1:0", DataDir: dir, ServiceSecret: testSecret, Sync: true, DrainTimeout: 20 * time.Second,
 		Analysts: Limits{Queries: 2, Wait: 300 * time.Millisecond, Memory: 256 << 20, Time: 5 * time.Second, Threads: 1, MaxResult: 8 << 20},
 	}
 }
