@@ -119,7 +119,7 @@ func (b *Builder) fail(err *Error) {
 	}
 }
 
-func (b *Builder) refuse(code Code, field string, limit int, format string, args ...any) {
+func (b *Builder) refuse(code Code, field string, limit int64, format string, args ...any) {
 	if b.err == nil {
 		b.err = refuse(code, field, limit, 0, format, args...)
 	}

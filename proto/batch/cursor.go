@@ -2,7 +2,6 @@ package batch
 
 import (
 	"encoding/binary"
-	"math"
 	"sync"
 
 	"muster.dev/proto/internal/wire"
@@ -18,20 +17,21 @@ func arrayHead(p []byte, i int) (n, next int, ok bool) {
 	if i >= len(p) {
 		return 0, i, false
 	}
+	var claim uint32 // not int, which has 32 bits on small machines
 	switch h := p[i]; {
 	case h&0xf0 == 0x90:
-		n, next = int(h&0x0f), i+1
+		claim, next = uint32(h&0x0f), i+1
 	case h == 0xdc && len(p)-i >= 3:
-		n, next = int(binary.BigEndian.Uint16(p[i+1:])), i+3
+		claim, next = uint32(binary.BigEndian.Uint16(p[i+1:])), i+3
 	case h == 0xdd && len(p)-i >= 5:
-		n, next = int(binary.BigEndian.Uint32(p[i+1:])), i+5
+		claim, next = binary.BigEndian.Uint32(p[i+1:]), i+5
 	default:
 		return 0, i, false
 	}
-	if n > len(p)-next {
+	if uint64(claim) > uint64(len(p)-next) {
 		return 0, i, false
 	}
-	return n, next, true
+	return int(claim), next, true
 }
 
 // intAt reads an integer of any width that int64 holds.
@@ -91,7 +91,7 @@ func optionalInt(p []byte, i int, field string, limit int64) (v int64, next int,
 		return v, next, true, nil
 	}
 	if ok || len(p)-i >= 9 && p[i] == 0xcf {
-		return 0, i, false, refuse(Unprocessable, field, int(min(limit, math.MaxInt64)), i, "is out of range: send 0 to %d, or nil", limit)
+		return 0, i, false, refuse(Unprocessable, field, limit, i, "is out of range: send 0 to %d, or nil", limit)
 	}
 	return 0, i, false, refuse(Malformed, field, 0, i, "must be an integer or nil, and whole")
 }
@@ -101,22 +101,22 @@ func textAt(p []byte, i int) (text []byte, next int, ok bool) {
 	if i >= len(p) {
 		return nil, i, false
 	}
-	n, head := 0, 1
+	claim, head := uint32(0), 1
 	switch h := p[i]; {
 	case h&0xe0 == 0xa0:
-		n = int(h & 0x1f)
+		claim = uint32(h & 0x1f)
 	case h == 0xd9 && len(p)-i >= 2:
-		n, head = int(p[i+1]), 2
+		claim, head = uint32(p[i+1]), 2
 	case h == 0xda && len(p)-i >= 3:
-		n, head = int(binary.BigEndian.Uint16(p[i+1:])), 3
+		claim, head = uint32(binary.BigEndian.Uint16(p[i+1:])), 3
 	case h == 0xdb && len(p)-i >= 5:
-		n, head = int(binary.BigEndian.Uint32(p[i+1:])), 5
+		claim, head = binary.BigEndian.Uint32(p[i+1:]), 5
 	default:
 		return nil, i, false
 	}
-	if n > len(p)-i-head {
+	if uint64(claim) > uint64(len(p)-i-head) {
 		return nil, i, false
 	}
-	next = i + head + n
+	next = i + head + int(claim)
 	return p[i+head : next : next], next, true
 }

@@ -29,8 +29,8 @@ func (b *Batch) Decode(p []byte) error {
 	return nil
 }
 
-func refuse(code Code, field string, limit, offset int, format string, args ...any) *Error {
-	return &Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...), Limit: int64(limit), Offset: offset}
+func refuse(code Code, field string, limit int64, offset int, format string, args ...any) *Error {
+	return &Error{Code: code, Field: field, Detail: fmt.Sprintf(format, args...), Limit: limit, Offset: offset}
 }
 
 func truncated(field string, i int) *Error {
@@ -279,7 +279,7 @@ func (b *Batch) column(p []byte, i int, c *Column) (int, *Error) {
 	}
 	n, i, ok := arrayHead(p, i)
 	if !ok || n != len(b.Times) {
-		return i, refuse(Malformed, "values", len(b.Times), i, "a column must have one value or nil for each of the %d steps, and be whole", len(b.Times))
+		return i, refuse(Malformed, "values", int64(len(b.Times)), i, "a column must have one value or nil for each of the %d steps, and be whole", len(b.Times))
 	}
 	i, err := b.values(p, i, c, enc)
 	for k := 3; k < elements && err == nil; k++ {

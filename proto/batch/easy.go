@@ -62,8 +62,8 @@ func parseEasy(src wire.Tokens, b *Builder) error {
 	return nil
 }
 
-func (e *easy) refuse(code Code, field, detail string, limit int) *Error {
-	return &Error{Code: code, Field: field, Detail: detail, Limit: int64(limit), Offset: e.src.Offset()}
+func (e *easy) refuse(code Code, field, detail string, limit int64) *Error {
+	return &Error{Code: code, Field: field, Detail: detail, Limit: limit, Offset: e.src.Offset()}
 }
 
 func (e *easy) message() *Error {
@@ -152,7 +152,7 @@ func (e *easy) integer(field string, limit uint64) (n uint64, has bool, err *Err
 	case t.Kind != wire.Int && t.Kind != wire.Uint && t.Kind != wire.Huge:
 		return 0, false, e.refuse(Unprocessable, field, "is "+t.Kind.String()+": send an integer", 0)
 	case t.Kind != wire.Int || t.Int < 0 || uint64(t.Int) > limit:
-		return 0, false, e.refuse(Unprocessable, field, "is out of range: send an integer from 0 to "+strconv.FormatUint(limit, 10), int(limit))
+		return 0, false, e.refuse(Unprocessable, field, "is out of range: send an integer from 0 to "+strconv.FormatUint(limit, 10), int64(limit))
 	}
 	return uint64(t.Int), true, nil
 }

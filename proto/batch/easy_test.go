@@ -124,7 +124,7 @@ func series(values ...string) []byte {
 		if i > 0 {
 			s.WriteByte(',')
 		}
-		fmt.Fprintf(&s, `{"ts":%d,"metrics":{"x":%s}}`, at+1000*i, v)
+		fmt.Fprintf(&s, `{"ts":%d,"metrics":{"x":%s}}`, at+1000*int64(i), v)
 	}
 	s.WriteString("]}")
 	return []byte(s.String())

@@ -26,7 +26,7 @@ func DefaultLimits() Limits {
 }
 
 // Scan walks one MsgPack document without building anything and refuses what would harm a general decoder, or what
-// two decoders would read differently: see package documentation of the reader's rules in FORMAT.md. No bytes from
+// two decoders would read differently; FORMAT.md has the rules in its first section. No bytes from
 // outside may reach vmihailenco/msgpack before Scan has passed them: five bytes make its v5.4.1 allocate gigabytes,
 // and nested arrays overflow its stack.
 func Scan(p []byte, l Limits) error {

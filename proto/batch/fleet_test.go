@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 }
 
 // at is a time of the fixtures.
-const at = 1_795_341_850_123
+const at int64 = 1_795_341_850_123
 
 // signal is one metric of the fixtures: something a real device measures, quantised as its firmware would.
 type signal struct {

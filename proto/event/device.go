@@ -56,8 +56,8 @@ var required = map[string][]string{
 
 var types = []string{Boot, Heartbeat, Crash, OSError, OTA}
 
-func refuse(code batch.Code, field, detail string, limit int) *batch.Error {
-	return &batch.Error{Code: code, Field: field, Detail: detail, Limit: int64(limit)}
+func refuse(code batch.Code, field, detail string, limit int64) *batch.Error {
+	return &batch.Error{Code: code, Field: field, Detail: detail, Limit: limit}
 }
 
 // Validate says what a gateway would refuse of m, as a *batch.Error.

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const at = 1_795_341_850_123
+const at int64 = 1_795_341_850_123
 
 // said is one message with an event of each type.
 func said() event.Message {

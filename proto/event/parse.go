@@ -49,7 +49,7 @@ func parse(src wire.Tokens) (Message, error) {
 	return p.m, nil
 }
 
-func (p *parser) refuse(field, detail string, limit int) *batch.Error {
+func (p *parser) refuse(field, detail string, limit int64) *batch.Error {
 	err := refuse(batch.Unprocessable, field, detail, limit)
 	err.Offset = p.src.Offset()
 	return err
@@ -126,7 +126,7 @@ func (p *parser) integer(field string, t wire.Token, limit uint64) (uint64, bool
 		return 0, false, nil
 	}
 	if t.Kind != wire.Int || t.Int < 0 || uint64(t.Int) > limit {
-		return 0, false, p.refuse(field, "must be an integer from 0 to "+strconv.FormatUint(limit, 10), int(limit))
+		return 0, false, p.refuse(field, "must be an integer from 0 to "+strconv.FormatUint(limit, 10), int64(limit))
 	}
 	return uint64(t.Int), true, nil
 }
