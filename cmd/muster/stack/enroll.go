@@ -20,7 +20,8 @@ const (
 	fleetCohort  = "sim"
 	fleetProfile = "climate"
 	demoDevice   = "demo"
-	atOnce       = 4 // enrolments under way
+	atOnce       = 8  // enrolments under way of a large fleet
+	orderedUpTo  = 64 // devices
 )
 
 // simulated are the names of the simulated devices.
@@ -61,7 +62,12 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 	began := time.Now()
 	var next, done atomic.Int64
 	var wg sync.WaitGroup
-	for range min(atOnce, len(missing)) {
+	// A small fleet is enrolled in order, so that its numbers are those of its names.
+	workers := 1
+	if len(missing) > orderedUpTo {
+		workers = atOnce
+	}
+	for range workers {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]

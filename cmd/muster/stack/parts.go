@@ -15,6 +15,8 @@ import (
 	"muster.dev/proto/record"
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/ingest/sink"
+	"muster.dev/services/registry"
+	"muster.dev/services/retention"
 )
 
 // parts are the processes of a stack in the order in which they start: what a record meets last comes first, so
@@ -23,7 +25,9 @@ func parts() []Part {
 	return []Part{
 		part(Kafka, "the log", kafkaDefaults, configureKafka, runKafka),
 		part(ClickHouse, "the store", clickhouseDefaults, configureClickHouse, runClickHouse),
+		part(Registry, "devices, topics and schemas", registry.DefaultConfig, configureRegistry, registry.Run),
 		part(Sink, "from the log to the store", sink.DefaultConfig, configureSink, sink.Run),
+		part(Retention, "roll-ups", retention.DefaultConfig, configureRetention, retention.Run),
 		part(Gateway, "takes what devices say", gateway.DefaultConfig, configureGateway, gateway.Run),
 		part(Fleet, "simulated devices", fleetDefaults, configureFleet, runFleet),
 	}
@@ -66,6 +70,16 @@ func configureSink(c *sink.Config, s Site) {
 	c.Group = principals.Group
 }
 
+func configureRegistry(c *registry.Config, s Site) {
+	c.Ops, c.Log, c.Warehouse = ops(Registry, s), logAs(principals.Registry, s), Store(s.Dir, s.Ports)
+	c.CA = s.Dir.CA()
+	c.API.Listen, c.API.TokenFile = Loopback(s.Ports.Registry), s.Dir.SecretFile(SecretOperator)
+}
+
+func configureRetention(c *retention.Config, s Site) {
+	c.Ops, c.Warehouse = ops(Retention, s), Store(s.Dir, s.Ports)
+}
+
 // kafkaConfig is what the log's process reads; the broker itself knows no files.
 type kafkaConfig struct {
 	Ops     daemon.Config `yaml:"ops"`
@@ -103,7 +117,7 @@ const (
 	telemetryKeep = 24 * time.Hour
 )
 
-func runKafka(_ context.Context, p *daemon.Process, c kafkaConfig) error {
+func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 	cfg := kafka.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.Log = c.Listen, c.DataDir, p.Log
 	cfg.Users = kafka.StandardUsers(kafka.Secrets{
@@ -116,7 +130,7 @@ func runKafka(_ context.Context, p *daemon.Process, c kafkaConfig) error {
 		return err
 	}
 	p.OnStop("broker", func(context.Context) error { broker.Close(); return nil })
-	return nil
+	return admitLibrdkafka(ctx, broker, eventlog.Config{User: principals.Admin, Secret: c.Secrets.Admin})
 }
 
 type clickhouseConfig struct {

@@ -10,6 +10,7 @@ import (
 
 	"muster.dev/cmd/muster/supervise"
 	"muster.dev/embedded/clickhouse"
+	"muster.dev/platform/warehouse"
 	"muster.dev/services/registry/authority"
 )
 
@@ -155,5 +156,18 @@ func begin(ctx context.Context, o Order, s Site, sup *supervise.Supervisor, p Pa
 		return err
 	}
 	fmt.Fprintf(o.Err, "%-11s ready in %s: %s\n", p.Name, time.Since(began).Round(10*time.Millisecond), p.Purpose)
+	if p.Name == ClickHouse {
+		return migrate(ctx, o, s)
+	}
 	return nil
+}
+
+// migrate makes the tables before anybody writes to them.
+func migrate(ctx context.Context, o Order, s Site) error {
+	w, err := warehouse.Open(Store(s.Dir, s.Ports))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	return w.Migrate(ctx, func(line string) { fmt.Fprintf(o.Err, "%-11s %s\n", ClickHouse, line) })
 }

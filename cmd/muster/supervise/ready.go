@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,7 +28,22 @@ func answers(ctx context.Context, url string) error {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(body)))
+		return fmt.Errorf("not ready: %s", reason(body))
 	}
 	return nil
+}
+
+// reason reads the answer of a process's /readyz.
+func reason(body []byte) string {
+	var answer struct {
+		Failed []struct{ Name, Error string }
+	}
+	if json.Unmarshal(body, &answer) != nil || len(answer.Failed) == 0 {
+		return strings.TrimSpace(string(body))
+	}
+	var all []string
+	for _, f := range answer.Failed {
+		all = append(all, f.Name+": "+f.Error)
+	}
+	return strings.Join(all, "; ")
 }

@@ -41,6 +41,14 @@ type Reading struct {
 	Metrics map[string]json.RawMessage `json:"metrics"`
 }
 
+// link is an event of the registry without what only machines need: the hash that chains it.
+type link struct {
+	N    uint64     `json:"n"`
+	Who  string     `json:"who"`
+	Why  string     `json:"why"`
+	Body event.Body `json:"body"`
+}
+
 // Reader remembers the schemas that it has seen, by which messages name their metrics. It is for one goroutine.
 type Reader struct {
 	schemas map[uint32][]event.SchemaMetric
@@ -85,7 +93,7 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 	case rec.Topic == record.TopicRegistry:
 		var reg event.Registry
 		if reg, err = event.DecodeRegistry(headers, rec.Value); err == nil {
-			e.Body = reg
+			e.Body = link{N: reg.N, Who: reg.Who, Why: reg.Why, Body: reg.Body}
 			if s, ok := reg.Body.(event.SchemaDefined); ok {
 				r.schemas[s.Schema] = slices.Clone(s.Metrics)
 			}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"muster.dev/cmd/muster/stack"
+	engine "muster.dev/embedded/clickhouse"
+)
+
+// local is a stack run by the program as a user runs it: a working directory with bin/muster and .muster.
+type local struct {
+	dir    string // working directory
+	offset int
+	up     *exec.Cmd
+	out    *output // what `up` printed
+	ended  chan error
+}
+
+// output collects what a process prints.
+type output struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+// require skips loudly where something is missing, and fails where CI promised that it is there.
+func require(t *testing.T, ok bool, what string) {
+	t.Helper()
+	switch {
+	case ok:
+	case os.Getenv("CI") != "":
+		t.Fatalf("CI must have %s", what)
+	default:
+		t.Skipf("SKIPPED: needs %s", what)
+	}
+}
+
+func inPath(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
+}
+
+// build makes a working directory with the program in it.
+func build(t *testing.T) *local {
+	t.Helper()
+	lib, err := engine.FindLibrary()
+	require(t, err == nil, fmt.Sprintf("the engine: %v", err))
+	t.Setenv(engine.EnvLibrary, lib) // the program will lie outside of the repository
+	l := &local{dir: t.TempDir()}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(l.dir, "bin", "muster"), ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	l.offset = freeOffset(t)
+	return l
+}
+
+func freeOffset(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		offset := 10_000 + rand.IntN(20_000)
+		ports, err := stack.PortsAt(offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := []int{ports.Gateway, ports.Registry, ports.ClickHouse, ports.Kafka}
+		for _, p := range ports.Ops {
+			all = append(all, p)
+		}
+		free := true
+		for _, p := range all {
+			ln, err := net.Listen("tcp", stack.Loopback(p))
+			if err != nil {
+				free = false
+				break
+			}
+			ln.Close()
+		}
+		if free {
+			return offset
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// start runs `muster up` and waits until it says that the stack is up.
+func (l *local) start(t *testing.T, args ...string) {
+	t.Helper()
+	l.out = &output{}
+	l.up = exec.Command(filepath.Join(l.dir, "bin", "muster"), append([]string{"up", "--listen-offset", fmt.Sprint(l.offset)}, args...)...)
+	l.up.Dir, l.up.Stdout, l.up.Stderr = l.dir, l.out, l.out
+	l.up.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := l.up.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended, up := make(chan error, 1), l.up
+	l.ended = ended
+	go func() { ended <- up.Wait() }()
+	t.Cleanup(func() {
+		_ = up.Process.Kill() // fails once it has ended
+		if t.Failed() {
+			t.Logf("muster up printed:\n%s", l.out)
+			for _, log := range []string{"registry", "sink", "gateway", "retention", "clickhouse", "kafka", "fleet"} {
+				if b, err := os.ReadFile(filepath.Join(l.dir, ".muster", "logs", log+".log")); err == nil {
+					t.Logf("%s.log ends:\n%s", log, b[max(0, len(b)-3000):])
+				}
+			}
+		}
+	})
+	l.eventually(t, 150*time.Second, "the stack is up", func() error {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("muster up ended: %v", err)
+		default:
+		}
+		if !strings.Contains(l.out.String(), "The stack is up") {
+			return errors.New("not said yet")
+		}
+		return nil
+	})
+}
+
+// interrupt is Ctrl-C; it waits for the end.
+func (l *local) interrupt(t *testing.T) error {
+	t.Helper()
+	if err := l.up.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-l.ended:
+		return err
+	case <-time.After(90 * time.Second):
+		t.Fatal("muster up did not end within 90 s")
+		return nil
+	}
+}
+
+// muster runs one command in the working directory.
+func (l *local) muster(ctx context.Context, args ...string) (out string, complaint string, code int) {
+	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, "bin", "muster"), args...)
+	var o, e bytes.Buffer
+	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, &o, &e
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return "", err.Error(), -1
+	}
+	return o.String(), e.String(), cmd.ProcessState.ExitCode()
+}
+
+// must runs one command that has to succeed.
+func (l *local) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, complaint, code := l.muster(t.Context(), args...)
+	if code != 0 {
+		t.Fatalf("muster %s: exit %d: %s%s", strings.Join(args, " "), code, out, complaint)
+	}
+	return out
+}
+
+func (l *local) status(t *testing.T) (s stack.Status) {
+	t.Helper()
+	out, complaint, code := l.muster(t.Context(), "status", "--json")
+	if code != 0 && code != 4 {
+		t.Fatalf("status: exit %d: %s", code, complaint)
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatalf("status: %v: %s", err, out)
+	}
+	return s
+}
+
+// eventually tries until ok returns nil.
+func (l *local) eventually(t *testing.T, limit time.Duration, what string, ok func() error) {
+	t.Helper()
+	var err error
+	for end := time.Now().Add(limit); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
+		if err = ok(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: not within %s: %v", what, limit, err)
+}
+
+func (l *local) ready(t *testing.T) {
+	t.Helper()
+	l.eventually(t, 60*time.Second, "every part is ready", func() error {
+		if s := l.status(t); !s.Ready {
+			return fmt.Errorf("%+v", s.Parts)
+		}
+		return nil
+	})
+}
+
+func alive(pid int) bool { return pid > 0 && syscall.Kill(pid, 0) == nil }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// blocks are the fenced sh blocks of the README, in order.
+func blocks(t *testing.T) []string {
+	t.Helper()
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(raw), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// readme runs the README's commands as they stand, but for the ports, in a directory that looks as a clone does
+// after `make up`.
+func (l *local) readme(t *testing.T) {
+	require(t, inPath("curl"), "curl")
+	all := blocks(t)
+	if len(all) < 4 {
+		t.Fatalf("%d blocks of commands", len(all))
+	}
+	port := regexp.MustCompile(`127\.0\.0\.1:(\d+)`)
+	for _, block := range all {
+		script := port.ReplaceAllStringFunc(block, func(addr string) string {
+			var p int
+			if _, err := fmt.Sscanf(addr, "127.0.0.1:%d", &p); err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprintf("127.0.0.1:%d", p+l.offset)
+		})
+		out := l.bash(t, script)
+		switch {
+		case strings.Contains(block, "/v1/telemetry"):
+			if !strings.Contains(out, `"status":"stored","values":2`) {
+				t.Errorf("%s\n%s", block, out)
+			}
+		case strings.Contains(block, "WHERE device = 'demo'"):
+			l.eventually(t, 15e9, "the README's reading can be queried", func() error {
+				if out := l.bash(t, script); !strings.Contains(out, "rssi_dbm") {
+					return fmt.Errorf("%s", out)
+				}
+				return nil
+			})
+		case strings.Contains(block, "send --csv"):
+			if !strings.Contains(out, "in 1 messages, 0 of which were there already") || !strings.Contains(out, "in 1 messages, 1 of which were there already") {
+				t.Errorf("%s\n%s", block, out)
+			}
+		}
+	}
+}
+
+func TestReadmeNamesMakeTargetsThatExist(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`\bmake ([a-z0-9]+)`).FindAllStringSubmatch(string(readme), -1) {
+		if !regexp.MustCompile(`(?m)^` + m[1] + `:`).Match(makefile) {
+			t.Errorf("the README says make %s, which the Makefile does not know", m[1])
+		}
+	}
+}
