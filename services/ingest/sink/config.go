@@ -66,6 +66,9 @@ const MaxPartitions = 16
 // maxLinger is the contract's: with it, data is to be queried after 7 s.
 const maxLinger = 5 * time.Second
 
+// maxSession keeps a dead member's partitions from standing for long.
+const maxSession = time.Minute
+
 // Validate names the first key that cannot be used.
 func (c Config) Validate() error {
 	if err := c.Log.Validate(); err != nil {
@@ -77,8 +80,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Group == "":
 		return errors.New("group: want a name")
-	case c.SessionTimeout < 100*time.Millisecond || c.SessionTimeout > rebalanceTimeout:
-		return fmt.Errorf("session_timeout %v: want 100ms to %v", c.SessionTimeout, rebalanceTimeout)
+	case c.SessionTimeout < 100*time.Millisecond || c.SessionTimeout > maxSession:
+		return fmt.Errorf("session_timeout %v: want 100ms to %v", c.SessionTimeout, maxSession)
 	case c.Linger <= 0 || c.Linger > maxLinger:
 		return fmt.Errorf("linger %v: want more than 0s and at most %v", c.Linger, maxLinger)
 	case c.WideRows < 1 || c.NarrowRows < 1:

@@ -16,12 +16,18 @@ import (
 	"muster.dev/services/ingest/sink/plan"
 )
 
-// Timings of the group. A worker that loses its partition has revokeWait to finish the plan it is sending, well inside
-// what the group grants a rebalance.
+// Timings of the group, in session timeouts. A member that dies while the group rebalances is waited for until the
+// rebalance's end, so that is no longer than it must be; a worker that loses its partition has revokeSessions of it to
+// finish the plan that it is sending.
 const (
-	rebalanceTimeout = 60 * time.Second
-	revokeWait       = 20 * time.Second
-	adminTimeout     = 10 * time.Second
+	rebalanceSessions = 6
+	revokeSessions    = 2
+	heartbeats        = 5 // in one session timeout
+)
+
+const (
+	adminTimeout = 10 * time.Second
+	leaveTimeout = 5 * time.Second
 )
 
 // What is fetched ahead. The client's own buffer is outside the budget, so it is kept small beside it.
@@ -67,13 +73,16 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	ses := &session{sink: s, fail: fail, kick: make(chan struct{}, 1), workers: map[place]*worker{}, found: map[place]commitFound{}}
+	clientCtx, closeClient := context.WithCancel(context.Background())
+	defer closeClient()
 	opts := append(s.cfg.Log.Options(),
+		kgo.WithContext(clientCtx),
 		kgo.ConsumerGroup(s.cfg.Group),
 		kgo.ConsumeTopics(record.TopicTelemetry, record.TopicEvents),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(s.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(s.cfg.SessionTimeout/5),
-		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.HeartbeatInterval(s.cfg.SessionTimeout/heartbeats),
+		kgo.RebalanceTimeout(rebalanceSessions*s.cfg.SessionTimeout),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// Every other commit path would put the member's id where the plan stands.
 		kgo.DisableAutoCommit(),
@@ -107,6 +116,11 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 		// then the client leaves, and the group moves the partitions on.
 		ses.cl.AllowRebalance()
 		ses.release(ses.all(), true)
+		leaving, cancel := context.WithTimeout(clientCtx, leaveTimeout)
+		_ = ses.cl.LeaveGroupContext(leaving) // else the group finds out by the session timeout
+		cancel()
+		// A join that waits for other members ends with the client's own ctx alone, and close waits for it.
+		closeClient()
 		ses.cl.CloseAllowingRebalance()
 		stopValve()
 		<-valve
@@ -247,7 +261,7 @@ func (ses *session) assign(ctx context.Context, offsets map[string]map[int32]kgo
 	return offsets, nil
 }
 
-// revoked gives partitions back in order: their workers finish the plan that they are sending, within revokeWait.
+// revoked gives partitions back in order: their workers finish the plan that they are sending, in time.
 func (ses *session) revoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	ses.release(ses.take(parts), true)
 }
@@ -288,7 +302,7 @@ func (ses *session) release(ws []*worker, grace bool) {
 		for _, w := range ws {
 			w.finish()
 		}
-		limit := time.NewTimer(revokeWait)
+		limit := time.NewTimer(revokeSessions * ses.sink.cfg.SessionTimeout)
 		defer limit.Stop()
 		for _, w := range ws {
 			select {

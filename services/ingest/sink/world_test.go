@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -317,8 +318,10 @@ func (w *world) start(cfg Config) *running {
 			if err != nil {
 				w.t.Errorf("sink: %v", err)
 			}
-		case <-time.After(60 * time.Second):
+		case <-time.After(15 * time.Second):
 			w.t.Error("the sink does not stop")
+			buf := make([]byte, 1<<20)
+			_ = os.WriteFile("/tmp/sinkstack", buf[:runtime.Stack(buf, true)], 0o600)
 		}
 	})
 	w.t.Cleanup(r.stop)
