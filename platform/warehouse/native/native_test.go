@@ -75,7 +75,7 @@ func float(r *rand.Rand) float64 {
 	case 0:
 		return math.Inf(1)
 	case 1:
-		return -0.0
+		return math.Copysign(0, -1)
 	default:
 		return r.NormFloat64() * math.Pow10(r.IntN(40)-20)
 	}
