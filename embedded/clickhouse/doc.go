@@ -4,10 +4,19 @@
 //
 // # One engine in a process
 //
-// The library runs one engine, on one path, in a process. Start refuses a second server while one runs. After
-// Close another may be started, on the same path or another, and finds what was written; the library's authors
-// warn that doing so many times in one process is not what it was made for. A test binary starts one server and
-// gives each test a database of its own, or starts a child process for each store.
+// The library runs one engine, on one path, in a process, and Start refuses a second while one runs. After Close
+// another may be started in the same process, on the same path or another, and finds what was written (a test does
+// it five times); the library's authors warn that a process which does so over and over may corrupt its memory. So a
+// test binary starts one server and gives each test a database of its own in it, or starts a child process for
+// each store. Anonymous queries see every database; the URL's database= says where a name without one is looked up.
+//
+// # Exactly once
+//
+// An INSERT with data is handed to the engine as an INSERT (insert.go lists its settings): one POST is one block, so
+// one part in each partition. insert_deduplication_token drops a repeated POST partition by partition, completes
+// one that landed in part, feeds materialized views once, and survives kill -9. It needs
+// non_replicated_deduplication_window on the table (on the view's table, too). INSERT ... SELECT with a token
+// is deduplicated the same way. A body that breaks off, and an insert that is killed, stores nothing.
 //
 // # Who may do what
 //
