@@ -26,7 +26,6 @@ import (
 //	                              own default skips it, as clickhouse-local does)
 //	insert_deduplicate            insert_deduplication_token works for tables with a window
 //	async_insert                  an answer means stored
-//	optimize_on_insert            off would store duplicates of Replacing tables as they came; stays on
 var insertSettings = []setting{
 	{"max_insert_block_size", "1000000000"},
 	{"min_insert_block_size_rows", "1000000000"},
