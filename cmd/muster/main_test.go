@@ -289,6 +289,15 @@ func (l *local) killEach(t *testing.T, db driver.Conn) {
 	})
 	defer wg.Wait()
 	defer stop()
+	l.eventually(t, 60*time.Second, "devices send", func() error {
+		if _, err := os.Stat(journal); err != nil {
+			return err
+		}
+		if n := len(readJournal(t, journal)); n < 20 {
+			return fmt.Errorf("%d messages were accepted", n)
+		}
+		return nil
+	})
 	for _, p := range l.status(t).Parts {
 		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 			t.Errorf("%s: %v", p.Name, err)

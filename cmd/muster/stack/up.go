@@ -148,11 +148,15 @@ func begin(ctx context.Context, o Order, s Site, sup *supervise.Supervisor, p Pa
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	err = sup.Start(ctx, supervise.Program{
+	program := supervise.Program{
 		Name: p.Name, Executable: self, Args: []string{"process", p.Name, "--config", o.Dir.Config(p.Name)},
 		Ready: s.Ports.OpsURL(p.Name) + "/readyz", Log: o.Dir.Log(p.Name), StartLimit: startLimit, StopLimit: stopLimit,
-	})
-	if err != nil {
+	}
+	if p.Name == Retention {
+		// Its first pass may recompute months, and nothing that a record meets waits for it.
+		program.Alive = s.Ports.OpsURL(p.Name) + "/livez"
+	}
+	if err := sup.Start(ctx, program); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.Err, "%-11s ready in %s: %s\n", p.Name, time.Since(began).Round(10*time.Millisecond), p.Purpose)

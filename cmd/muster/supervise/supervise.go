@@ -18,6 +18,7 @@ type Program struct {
 	Executable string
 	Args       []string
 	Ready      string        // URL that answers 200 once the process does its work
+	Alive      string        // URL that answers 200 once it runs; Start waits for this one where it is set
 	Log        string        // file that takes what it prints
 	StartLimit time.Duration // from start to ready, the first time
 	StopLimit  time.Duration // from SIGTERM to SIGKILL
@@ -90,6 +91,10 @@ func (s *Supervisor) Start(ctx context.Context, p Program) error {
 	s.mu.Unlock()
 	ready := make(chan struct{})
 	go proc.keep(ready)
+	wanted := p.Ready
+	if p.Alive != "" {
+		wanted = p.Alive
+	}
 
 	limit := time.NewTimer(p.StartLimit)
 	defer limit.Stop()
@@ -109,7 +114,7 @@ func (s *Supervisor) Start(ctx context.Context, p Program) error {
 		case <-tell.C:
 			s.tell(p.Name, fmt.Sprintf("not ready yet, %s so far", time.Since(began).Round(time.Second)))
 		case <-poll.C:
-			if answers(ctx, p.Ready) == nil {
+			if answers(ctx, wanted) == nil {
 				close(ready)
 				return nil
 			}
