@@ -74,7 +74,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		}
 		p.failed.Inc()
 		wait := exp.NextBackOff()
-		p.logger.Warn("the projection of devices begins anew", "error", err, "in", wait)
+		p.logger.Warn("the projection of devices begins anew", "error", err, "in", wait.String())
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:

@@ -71,7 +71,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case err != nil:
 			c.failed.Inc()
 			wait = exp.NextBackOff()
-			c.logger.Warn("a look at the overflow table failed", "error", err, "again_in", wait)
+			c.logger.Warn("a look at the overflow table failed", "error", err, "again_in", wait.String())
 		default:
 			exp.Reset()
 		}

@@ -63,11 +63,11 @@ func (c *Controller) look(ctx context.Context, next map[partition]uint64) (map[k
 	for at, off := range next {
 		bounds = append(bounds, fmt.Sprintf("(topic_gen = %d AND part = %d AND off < %d)", at.gen, at.part, off))
 	}
-	rows, err := c.store.Conn().Query(ctx, fmt.Sprintf(`SELECT d.profile, o.metric, sum(o.ints), sum(o.floats), sum(o.bools), sum(o.texts), max(o.scale), max(o.magnitude), max(o.distinct)
+	rows, err := c.store.Conn().Query(ctx, fmt.Sprintf(`SELECT d.profile, o.metric, sum(o.ints), sum(o.floats), sum(o.bools), sum(o.texts), max(o.top), max(o.magnitude), max(o.distinct)
 FROM (
     SELECT device_no, CAST(metric, 'String') AS metric, countIf(scale >= 0) AS ints, countIf(scale = -1) AS floats, countIf(scale = -2) AS bools, countIf(scale = -3) AS texts,
-        maxIf(s_other.scale, s_other.scale >= 0) AS scale, maxIf(abs(value), s_other.scale >= 0) AS magnitude, uniqUpTo(%d)(text) AS distinct
-    FROM %s AS s_other WHERE %s AND (%s) GROUP BY device_no, metric
+        maxIf(scale, scale >= 0) AS top, maxIf(abs(value), scale >= 0) AS magnitude, uniqUpTo(%d)(text) AS distinct
+    FROM %s WHERE %s AND (%s) GROUP BY device_no, metric
 ) AS o LEFT ANY JOIN (SELECT no, CAST(profile, 'String') AS profile FROM %s) AS d ON o.device_no = d.no
 GROUP BY d.profile, o.metric ORDER BY sum(o.ints) + sum(o.floats) + sum(o.bools) + sum(o.texts) DESC, d.profile, o.metric LIMIT %d`,
 		maxTexts, c.table("s_other"), unread(c.positions), strings.Join(bounds, " OR "), c.table("device_rows"), maxKeys))

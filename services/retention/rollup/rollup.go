@@ -67,7 +67,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 			return err
 		case err != nil:
 			wait = exp.NextBackOff()
-			r.log.Warn("a pass over the ledger failed", "error", err, "again_in", wait)
+			r.log.Warn("a pass over the ledger failed", "error", err, "again_in", wait.String())
 		default:
 			exp.Reset()
 			r.ready.Store(true)
