@@ -118,8 +118,9 @@ func (g *Gateway) serve(ctx context.Context) error {
 		WriteTimeout:   l.BodyTimeout + g.cfg.AckTimeout + 5*time.Second,
 		IdleTimeout:    l.IdleTimeout,
 		MaxHeaderBytes: l.HeaderBytes,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: 256 << 10},
-		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		// What HTTP/2 buffers before a handler reads it is in nobody's budget, so it is kept small.
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 128 << 10},
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, door.PeerOf(c))
 		},

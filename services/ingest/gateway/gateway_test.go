@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -475,5 +476,18 @@ func TestAStoppedGatewayHasAnsweredAndFlushed(t *testing.T) {
 	<-done
 	if got, want := len(s.records(record.TopicTelemetry)), len(answered); got < want {
 		t.Errorf("%d records for %d answers", got, want)
+	}
+}
+
+func TestMetricsAreNamedAsPrometheusWantsThem(t *testing.T) {
+	s := open(t, nil)
+	problems, err := testutil.GatherAndLint(s.process.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "muster_gateway_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
 	}
 }

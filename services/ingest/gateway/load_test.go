@@ -43,6 +43,8 @@ func playPart(name string) int {
 	switch name {
 	case "broker":
 		err = playBroker()
+	case "gateway":
+		err = playGateway()
 	case "load":
 		err = playLoad()
 	default:

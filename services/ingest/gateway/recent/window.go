@@ -10,6 +10,13 @@ type Key struct {
 	Stream uint8
 }
 
+// packed is a Key in 16 bytes: maps of it are smaller, and hashed at once. A seq has 53 bits.
+type packed struct{ who, what uint64 }
+
+func (k Key) pack() packed {
+	return packed{uint64(k.Device)<<32 | uint64(k.Boot), uint64(k.Stream)<<56 | k.Seq&(1<<56-1)}
+}
+
 // Verdict is what a key is to the window.
 type Verdict uint8
 
@@ -33,10 +40,10 @@ const shards = 32
 
 type shard struct {
 	mu     sync.Mutex
-	known  map[Key]uint32     // guarded by mu: hashes of what the log confirmed; no pointers, so that the GC skips it
-	order  []Key              // guarded by mu: ring of known's keys, oldest at next
+	known  map[packed]uint32  // guarded by mu: hashes of what the log confirmed; no pointers, so that the GC skips it
+	order  []packed           // guarded by mu: ring of known's keys, oldest at next
 	next   int                // guarded by mu
-	flying map[Key]*Flight    // guarded by mu; as many as the producer may hold
+	flying map[packed]*Flight // guarded by mu; as many as the producer may hold
 	high   map[uint64]counter // guarded by mu: per device and stream
 	most   int
 }
@@ -48,7 +55,8 @@ type counter struct {
 
 // Flight is one message on its way to the log.
 type Flight struct {
-	key  Key
+	key  packed
+	in   *shard
 	hash uint32
 	wait chan struct{} // made by the first that joins, closed when settled; guarded by the shard
 	err  error         // written before wait closes
@@ -60,8 +68,8 @@ func NewWindow(most int) *Window {
 	for i := range w.shards {
 		s := &w.shards[i]
 		s.most = max(most/shards, 1)
-		s.known = make(map[Key]uint32)
-		s.flying = map[Key]*Flight{}
+		s.known = make(map[packed]uint32)
+		s.flying = map[packed]*Flight{}
 		s.high = map[uint64]counter{}
 	}
 	return w
@@ -73,10 +81,10 @@ func (w *Window) shard(k Key) *shard { return &w.shards[k.Device%shards] }
 // is settled and must settle exactly once; for Flying it is another's, to be waited for. regressed tells that a fresh
 // key's seq lies below one that this boot used before.
 func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight, regressed bool) {
-	s := w.shard(k)
+	s, id := w.shard(k), k.pack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if other := s.flying[k]; other != nil {
+	if other := s.flying[id]; other != nil {
 		if other.hash != hash {
 			return Conflict, nil, false
 		}
@@ -85,14 +93,14 @@ func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight
 		}
 		return Flying, other, false
 	}
-	if known, ok := s.known[k]; ok {
+	if known, ok := s.known[id]; ok {
 		if known != hash {
 			return Conflict, nil, false
 		}
 		return Known, nil, false
 	}
-	*f = Flight{key: k, hash: hash}
-	s.flying[k] = f
+	*f = Flight{key: id, in: s, hash: hash}
+	s.flying[id] = f
 	return Fresh, f, s.count(k)
 }
 
@@ -115,8 +123,8 @@ func (s *shard) count(k Key) (regressed bool) {
 
 // Settle ends a flight. With a nil err its key is remembered as confirmed; with an error it is forgotten, since
 // nobody knows whether the log has it: a retry must go to the log again.
-func (w *Window) Settle(f *Flight, err error) {
-	s := w.shard(f.key)
+func (*Window) Settle(f *Flight, err error) {
+	s := f.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.flying, f.key)
@@ -129,7 +137,7 @@ func (w *Window) Settle(f *Flight, err error) {
 	}
 }
 
-func (s *shard) remember(k Key, hash uint32) {
+func (s *shard) remember(k packed, hash uint32) {
 	if len(s.order) < s.most {
 		s.order = append(s.order, k)
 	} else {

@@ -1,0 +1,175 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"muster.dev/platform/daemon"
+	"muster.dev/proto/batch"
+	"muster.dev/proto/event"
+	"muster.dev/proto/record"
+	"muster.dev/services/ingest/gateway"
+	"muster.dev/services/ingest/gateway/door"
+)
+
+const killCount = "MUSTER_GATEWAY_KILLS" // 10
+
+// gatewayOrder is what a gateway in a process of its own is told.
+type gatewayOrder struct {
+	Broker, TrustDomain string
+	TLS                 door.Files
+}
+
+// playGateway is a gateway that says where it listens once it is ready.
+func playGateway() error {
+	var o gatewayOrder
+	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
+		return err
+	}
+	cfg := gateway.DefaultConfig()
+	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers, cfg.TrustDomain, cfg.TLS = "127.0.0.1:0", "127.0.0.1:0", []string{o.Broker}, o.TrustDomain, o.TLS
+	cfg.Limits.DeviceMessages, cfg.Limits.DeviceMessagesBurst = 1e6, 1e6
+	p, err := daemon.New(context.Background(), daemon.Settings{Name: "gateway", Config: cfg.Ops, Output: io.Discard})
+	if err != nil {
+		return err
+	}
+	g, err := gateway.Start(p.Context(), p, cfg)
+	if err != nil {
+		return err
+	}
+	p.Ready()
+	fmt.Println(g.Addr())
+	return p.Wait() // until it is killed
+}
+
+func TestAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
+	kills := setting(killCount, 10)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d, %d kills", seed, kills)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const devices = 8
+	s := open(t, nil)
+	for i := range devices {
+		s.enroll(event.DeviceEnrolled{Device: fmt.Sprintf("boiler-%d", i)})
+	}
+	if err := s.stop(); err != nil { // it only made the site; those that die are processes
+		t.Fatal(err)
+	}
+	server := s.ca.Server("mortal")
+	order := gatewayOrder{Broker: s.addr, TLS: door.Files{Certificate: server.Cert, Key: server.Key, ClientCA: s.ca.CA()}, TrustDomain: s.config().TrustDomain}
+	var addr atomic.Pointer[string]
+	none := ""
+	addr.Store(&none)
+
+	type accepted struct {
+		device string
+		seq    uint64
+	}
+	var mu sync.Mutex
+	told := map[accepted]bool{}
+	ctx, cancel := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	for i := range devices {
+		id := fmt.Sprintf("boiler-%d", i)
+		c := s.device(id)
+		c.Timeout = 2 * time.Second
+		senders.Go(func() {
+			for seq := uint64(0); ctx.Err() == nil; seq++ {
+				body := message(1, int(seq), "")
+				for ctx.Err() == nil { // as a device: the same message until it is stored
+					if stored(c, *addr.Load(), body) {
+						mu.Lock()
+						told[accepted{id, seq}] = true
+						mu.Unlock()
+						break
+					}
+					<-time.After(5 * time.Millisecond)
+				}
+			}
+		})
+	}
+	for range kills {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), benchPart+"=gateway")
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.NewEncoder(in).Encode(order); err != nil {
+			t.Error(err)
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			t.Errorf("no address: %v", err)
+		}
+		where := string(bytes.TrimSpace([]byte(line)))
+		addr.Store(&where)
+		mu.Lock()
+		before := len(told)
+		mu.Unlock()
+		s.eventually("the new gateway accepts", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) > before })
+		<-time.After(time.Duration(random.IntN(200)) * time.Millisecond) // when it dies is the test
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // killed
+	}
+	cancel()
+	senders.Wait()
+
+	values := map[accepted][]byte{}
+	again := 0
+	for _, r := range s.records(record.TopicTelemetry) {
+		var b batch.Batch
+		if err := b.Decode(r.Value); err != nil {
+			t.Fatal(err)
+		}
+		k := accepted{string(r.Key), b.Seq}
+		if v, ok := values[k]; ok {
+			again++
+			if !bytes.Equal(v, r.Value) {
+				t.Errorf("%v stands there with two payloads", k)
+			}
+		}
+		values[k] = r.Value
+	}
+	for k := range told {
+		if values[k] == nil {
+			t.Errorf("%v was accepted and is not in the log", k)
+		}
+	}
+	t.Logf("%d accepted, %d retries stand in the log for the sink to tell", len(told), again)
+}
+
+func stored(c *http.Client, addr string, body []byte) bool {
+	if addr == "" {
+		return false
+	}
+	r, err := c.Post("https://"+addr+"/v1/telemetry", typeJSON, bytes.NewReader(body))
+	if err != nil {
+		return false
+	}
+	defer r.Body.Close()
+	_, err = io.Copy(io.Discard, r.Body)
+	return err == nil && r.StatusCode == http.StatusOK
+}
