@@ -47,7 +47,7 @@ func newFleet(n int) *fleet {
 	return &fleet{r: rand.New(rand.NewPCG(1, 2)), devices: make([]walker, n)}
 }
 
-func (f *fleet) message(b *warehouse.WideBlock) {
+func (f *fleet) message(b *warehousetest.WideBlock) {
 	no, round := f.turn%len(f.devices), f.turn/len(f.devices)
 	d := &f.devices[no]
 	id := b.Device.IDString(deviceName(uint32(no)))
@@ -103,7 +103,7 @@ func BenchmarkInsert(b *testing.B) {
 				f := newFleet(2000)
 				var spent, merged time.Duration
 				for n := range total / rows {
-					block := warehouse.NewWideBlock(plant)
+					block := warehousetest.NewWideBlock(plant)
 					for block.Rows() < rows {
 						f.message(block)
 					}
@@ -148,13 +148,13 @@ func BenchmarkLedger(b *testing.B) {
 		}
 		var spent time.Duration
 		for n := range total / rows {
-			block := warehouse.NewLedgerBlock()
+			block := warehousetest.NewLedgerBlock()
 			for i := range rows {
 				off := n*rows + i
 				no := r.IntN(devices)
 				got := day0.UnixMilli() + int64(off)*3 + r.Int64N(3)
 				block.Append(1, uint16(0), uint64(off), 1)
-				block.Outcome.Append(warehouse.Stored)
+				block.Outcome.Append(warehousetest.Stored)
 				block.DeviceNo.Append(uint32(no))
 				block.Boot.Append(boots[no])
 				block.Seq.Append(uint64(off/devices + r.IntN(3)))

@@ -78,7 +78,7 @@ func TestAnAnalystCannotInsert(t *testing.T) {
 	if err := analyst.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b := ledger(1, 0, message{off: 0, outcome: warehouse.Stored})
+	b := ledger(1, 0, message{off: 0, outcome: warehousetest.Stored})
 	if err := tryInsert(t, analyst, "ledger", b, "t"); !warehouse.IsPermanent(err) {
 		t.Fatalf("an insert without credentials: %v", err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
-	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
 	"muster.dev/platform/warehouse/warehousetest"
 )
@@ -36,14 +35,14 @@ type everyType struct {
 }
 
 const everyTypeSQL = `row UInt64, u8 UInt8, u16 UInt16, i8 Int8, i64 Nullable(Int64), f64 Nullable(Float64), dec Nullable(Decimal(9, 4)), yes Nullable(Bool),
-at DateTime64(3, 'UTC'), enum ` + warehouse.ClassType + `, text String, note Nullable(String), few LowCardinality(String), rare LowCardinality(Nullable(String))`
+at DateTime64(3, 'UTC'), enum ` + warehousetest.ClassType + `, text String, note Nullable(String), few LowCardinality(String), rare LowCardinality(Nullable(String))`
 
 func newEveryType() *everyType {
 	b := &everyType{
 		row: native.UInt64("row"), u8: native.UInt8("u8"), u16: native.UInt16("u16"), i8: native.Int8("i8"),
 		i64: native.NullableOf(native.Int64("i64")), f64: native.NullableOf(native.Float64("f64")),
 		dec: native.NullableOf(native.Decimal32("dec", 4)), yes: native.NullableOf(native.Bool("yes")),
-		at: native.DateTime64("at"), enum: native.Enum8("enum", warehouse.ClassType), text: native.String("text"), note: native.NullableString("note"),
+		at: native.DateTime64("at"), enum: native.Enum8("enum", warehousetest.ClassType), text: native.String("text"), note: native.NullableString("note"),
 		few: native.LowCardinality("few"), rare: native.LowCardinalityNullable("rare"),
 	}
 	b.Block = native.NewBlock(b.row, b.u8, b.u16, b.i8, b.i64, b.f64, b.dec, b.yes, b.at, b.enum, b.text, b.note, b.few, b.rare)

@@ -16,7 +16,7 @@ import (
 
 func TestTheSameTokenTwiceInsertsOnce(t *testing.T) {
 	w := warehousetest.Start(t)
-	b := ledger(1, 0, message{off: 0, outcome: warehouse.Stored, device: 1, n: 1}, message{off: 1, outcome: warehouse.Duplicate, device: 1})
+	b := ledger(1, 0, message{off: 0, outcome: warehousetest.Stored, device: 1, n: 1}, message{off: 1, outcome: warehousetest.Duplicate, device: 1})
 	for range 3 {
 		insert(t, w, "ledger", b, "plan-1")
 	}
@@ -31,7 +31,7 @@ func TestOneTokenCoversABlockOfManyDayPartitions(t *testing.T) {
 	if err := w.EnsureProfile(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
-	b := warehouse.NewWideBlock(env)
+	b := warehousetest.NewWideBlock(env)
 	const days = 120 // beyond the engine's own limit of 100 partitions in a block
 	for d := range days {
 		wide(b, day0.AddDate(0, 0, -d), 4, 1, 3, uint64(d))
@@ -53,7 +53,7 @@ func TestOneTokenCoversABlockOfManyDayPartitions(t *testing.T) {
 
 func TestAnotherTokenForTheSameRangeDoublesItAndTheAuditorSaysSo(t *testing.T) {
 	w := warehousetest.Start(t)
-	b := ledger(1, 0, message{off: 0, outcome: warehouse.Stored, device: 1, boot: 1, seq: 1}, message{off: 1, outcome: warehouse.Stored, device: 1, boot: 1, seq: 2})
+	b := ledger(1, 0, message{off: 0, outcome: warehousetest.Stored, device: 1, boot: 1, seq: 1}, message{off: 1, outcome: warehousetest.Stored, device: 1, boot: 1, seq: 2})
 	insert(t, w, "ledger", b, "plan-1")
 	if r, err := w.Audit(t.Context()); err != nil || !r.OK() {
 		t.Fatalf("before: %v, %v", r, err)
@@ -70,8 +70,8 @@ func TestAnotherTokenForTheSameRangeDoublesItAndTheAuditorSaysSo(t *testing.T) {
 
 func TestAColumnThatTheTableLacksIsAPermanentErrorAndNoDefault(t *testing.T) {
 	w := warehousetest.Start(t)
-	b := ledger(1, 0, message{off: 0, outcome: warehouse.Stored})
-	in, err := warehouse.InsertOf("ledger", b, "t", "")
+	b := ledger(1, 0, message{off: 0, outcome: warehousetest.Stored})
+	in, err := warehousetest.InsertOf("ledger", b, "t", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestAColumnThatTheTableLacksIsAPermanentErrorAndNoDefault(t *testing.T) {
 	if err := w.Insert(t.Context(), in); err == nil {
 		t.Fatal("a block whose column is not the statement's was taken")
 	}
-	in, _ = warehouse.InsertOf("no_such_table", b, "t", "")
+	in, _ = warehousetest.InsertOf("no_such_table", b, "t", "")
 	if err := w.Insert(t.Context(), in); !warehouse.IsPermanent(err) {
 		t.Fatalf("an unknown table: %v", err)
 	}

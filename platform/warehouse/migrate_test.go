@@ -132,10 +132,10 @@ func TestARebuildTakesTheSameRowsUnderTheSameTokens(t *testing.T) {
 		if err := w.EnsureProfile(t.Context(), env); err != nil {
 			t.Fatal(err)
 		}
-		b := warehouse.NewWideBlock(env)
+		b := warehousetest.NewWideBlock(env)
 		wide(b, day0, 1, 3, 4, 0)
 		insert(t, w, b.Table, b.Block, "plan-1/w_env")
-		insert(t, w, "ledger", ledger(1, 0, message{off: 0, outcome: warehouse.Stored, device: 1, n: 24}), "plan-1/ledger")
+		insert(t, w, "ledger", ledger(1, 0, message{off: 0, outcome: warehousetest.Stored, device: 1, n: 24}), "plan-1/ledger")
 		db := w.Database()
 		return append(column(t, w, "SELECT toString(tuple(*)) FROM "+db+".samples ORDER BY ALL"),
 			column(t, w, "SELECT toString(tuple(* EXCEPT stored_at)) FROM "+db+".ledger ORDER BY ALL")...)

@@ -58,7 +58,7 @@ func TestSamplesShowsWideAndOverflowRowsAlike(t *testing.T) {
 	if err := w.EnsureProfile(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
-	b := warehouse.NewWideBlock(env)
+	b := warehousetest.NewWideBlock(env)
 	b.Append(1, 0, 9, 1)
 	b.DeviceNo.Append(3)
 	b.Device.AppendString("pump-3")
@@ -72,7 +72,7 @@ func TestSamplesShowsWideAndOverflowRowsAlike(t *testing.T) {
 	b.PadTo(1)
 	insert(t, w, b.Table, b.Block, "wide")
 
-	o := warehouse.NewOtherBlock()
+	o := warehousetest.NewOtherBlock()
 	o.Append(1, 0, 9, 3)
 	o.Class.Fill(1, 3)
 	o.DeviceNo.Fill(3, 3)
@@ -88,7 +88,7 @@ func TestSamplesShowsWideAndOverflowRowsAlike(t *testing.T) {
 	o.Text.AppendString("")
 	o.Text.AppendString("")
 	o.Text.AppendString("hello")
-	o.Scale.AppendSlice([]int8{1, 0, warehouse.ScaleText})
+	o.Scale.AppendSlice([]int8{1, 0, warehousetest.ScaleText})
 	insert(t, w, "s_other", o.Block, "other")
 
 	got := samples(t, w, "samples", "device = 'pump-3'")
@@ -125,7 +125,7 @@ func TestAMetricArrivesWhileRowsOfTheOldShapeAreInserted(t *testing.T) {
 	if err := w.EnsureProfile(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
-	old := warehouse.NewWideBlock(env)
+	old := warehousetest.NewWideBlock(env)
 	wide(old, day0, 1, 1, 5, 0)
 	more := env
 	more.Metrics = append(more.Metrics[:len(more.Metrics):len(more.Metrics)], warehouse.Metric{Name: "nh3_ppm", Kind: batch.Int, Scale: 1})
@@ -135,7 +135,7 @@ func TestAMetricArrivesWhileRowsOfTheOldShapeAreInserted(t *testing.T) {
 		}
 	}
 	insert(t, w, old.Table, old.Block, "old")
-	b := warehouse.NewWideBlock(more)
+	b := warehousetest.NewWideBlock(more)
 	wide(b, day0.Add(time.Hour), 1, 1, 5, 1)
 	b.Metrics[6].(*native.Nullable[int32]).Append(31)
 	b.PadTo(5)
@@ -207,7 +207,7 @@ func TestProfilesDefinedAtOnceAllStandInTheView(t *testing.T) {
 	close(done)
 	readers.Wait()
 	for i := range 4 {
-		b := warehouse.NewWideBlock(warehouse.Profile{Name: fmt.Sprint("p", i/2), Metrics: []warehouse.Metric{{Name: fmt.Sprint("m", i)}}})
+		b := warehousetest.NewWideBlock(warehouse.Profile{Name: fmt.Sprint("p", i/2), Metrics: []warehouse.Metric{{Name: fmt.Sprint("m", i)}}})
 		b.TS.Append(day0.UnixMilli())
 		b.Metrics[0].(*native.Nullable[int64]).Append(int64(i))
 		b.PadTo(1)

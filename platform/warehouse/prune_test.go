@@ -55,7 +55,7 @@ func seedFleet(t testing.TB, w *warehouse.Warehouse, fleet uint32, steps int) {
 	if err := w.EnsureProfile(t.Context(), env); err != nil {
 		t.Fatal(err)
 	}
-	b := warehouse.NewWideBlock(env)
+	b := warehousetest.NewWideBlock(env)
 	for first := uint32(1); first <= fleet; first += 100 {
 		b.Reset()
 		wide(b, day0, first, min(100, fleet-first+1), steps, 0)
@@ -70,7 +70,7 @@ func TestOneDevicesSamplesAreFoundWithoutReadingTheFleets(t *testing.T) {
 	w := warehousetest.Start(t)
 	const fleet, steps = 1000, 600
 	seedFleet(t, w, fleet, steps)
-	o := warehouse.NewOtherBlock()
+	o := warehousetest.NewOtherBlock()
 	for no := uint32(1); no <= fleet; no++ {
 		id := o.Device.IDString(deviceName(no))
 		o.Append(1, 0, uint64(no), steps)

@@ -22,12 +22,12 @@ func seedRecent(t *testing.T, w *warehouse.Warehouse) {
 	}
 	devices(t, w, 3)
 	from := time.Now().UTC().Truncate(time.Minute).Add(-50 * time.Minute)
-	b := warehouse.NewWideBlock(env)
+	b := warehousetest.NewWideBlock(env)
 	wide(b, from, 1, 2, 50, 0)
 	wide(b, from, 3, 1, 20, 0)
 	insert(t, w, b.Table, b.Block, "wide")
 
-	l := warehouse.NewLedgerBlock()
+	l := warehousetest.NewLedgerBlock()
 	record := func(no uint32, minute int, outcome int8, faults uint32) {
 		off := uint64(l.Rows())
 		got := from.Add(time.Duration(minute) * time.Minute).UnixMilli()
@@ -46,17 +46,17 @@ func seedRecent(t *testing.T, w *warehouse.Warehouse) {
 		l.StoredAt.Append(got + 2500)
 	}
 	for m := range 50 {
-		record(1, m, warehouse.Stored, 0)
-		record(2, m, warehouse.Stored, 0)
+		record(1, m, warehousetest.Stored, 0)
+		record(2, m, warehousetest.Stored, 0)
 		if m < 20 {
-			record(3, m, warehouse.Stored, 0)
+			record(3, m, warehousetest.Stored, 0)
 		}
 	}
-	record(1, 49, warehouse.Duplicate, 0)
-	record(2, 49, warehouse.Stored, 1)
+	record(1, 49, warehousetest.Duplicate, 0)
+	record(2, 49, warehousetest.Stored, 1)
 	insert(t, w, "ledger", l.Block, "ledger")
 
-	q := warehouse.NewQuarantineBlock()
+	q := warehousetest.NewQuarantineBlock()
 	q.Append(1, 0, 121, 1)
 	q.Idx.Append(0)
 	q.Got.Append(from.UnixMilli())
@@ -68,7 +68,7 @@ func seedRecent(t *testing.T, w *warehouse.Warehouse) {
 	q.PadTo(1)
 	insert(t, w, "quarantine", q.Block, "quarantine")
 
-	e := warehouse.NewEventBlock()
+	e := warehousetest.NewEventBlock()
 	e.Append(2, 0, 0, 1)
 	e.DeviceNo.Append(1)
 	e.Device.AppendString(deviceName(1))
@@ -155,9 +155,9 @@ func TestAMessageWithoutANumberShowsNone(t *testing.T) {
 	w := warehousetest.Start(t)
 	devices(t, w, 1)
 	insert(t, w, "ledger", ledger(1, 0,
-		message{off: 0, outcome: warehouse.Stored, device: 1, boot: 0, seq: warehouse.Unkeyed, n: 3},
-		message{off: 1, outcome: warehouse.Stored, device: 1, boot: 4, seq: 17, n: 3},
-		message{off: 2, outcome: warehouse.Duplicate, device: 1, boot: 4, seq: 17},
+		message{off: 0, outcome: warehousetest.Stored, device: 1, boot: 0, seq: warehouse.Unkeyed, n: 3},
+		message{off: 1, outcome: warehousetest.Stored, device: 1, boot: 4, seq: 17, n: 3},
+		message{off: 2, outcome: warehousetest.Duplicate, device: 1, boot: 4, seq: 17},
 	), "l")
 	got := column(t, w, "SELECT toString(tuple(device, boot, seq, n, first_ts, last_ts, off)) FROM "+w.Database()+".messages ORDER BY off")
 	want := []string{
@@ -172,7 +172,7 @@ func TestAMessageWithoutANumberShowsNone(t *testing.T) {
 func TestTheLatestWordOnADeviceHolds(t *testing.T) {
 	w := warehousetest.Start(t)
 	devices(t, w, 2)
-	b := warehouse.NewDeviceBlock()
+	b := warehousetest.NewDeviceBlock()
 	b.Append(0, 0, 99, 1)
 	b.No.Append(2)
 	b.Device.AppendString(deviceName(2))

@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
+	"muster.dev/platform/warehouse/warehousetest"
 )
 
 // day0 is the first instant of the seeded data.
@@ -23,7 +24,7 @@ func insert(t testing.TB, w *warehouse.Warehouse, table string, b *native.Block,
 
 func tryInsert(t testing.TB, w *warehouse.Warehouse, table string, b *native.Block, token string) error {
 	t.Helper()
-	in, err := warehouse.InsertOf(table, b, token, token)
+	in, err := warehousetest.InsertOf(table, b, token, token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ type message struct {
 }
 
 func ledger(gen, part uint16, list ...message) *native.Block {
-	b := warehouse.NewLedgerBlock()
+	b := warehousetest.NewLedgerBlock()
 	for _, m := range list {
 		got := day0.Add(time.Duration(m.off) * time.Second).UnixMilli()
 		b.Append(gen, part, m.off, 1)
@@ -65,7 +66,7 @@ func deviceName(no uint32) string { return fmt.Sprintf("sim-%05d", no) }
 
 func devices(t testing.TB, w *warehouse.Warehouse, n uint32) {
 	t.Helper()
-	b := warehouse.NewDeviceBlock()
+	b := warehousetest.NewDeviceBlock()
 	for no := uint32(1); no <= n; no++ {
 		b.Append(0, 0, uint64(no), 1)
 		b.No.Append(no)
@@ -82,7 +83,7 @@ func devices(t testing.TB, w *warehouse.Warehouse, n uint32) {
 
 // wide fills a block of the profile env: rows steps of one minute of each
 // device, from a time on.
-func wide(b *warehouse.WideBlock, from time.Time, first, count uint32, steps int, off uint64) {
+func wide(b *warehousetest.WideBlock, from time.Time, first, count uint32, steps int, off uint64) {
 	for no := first; no < first+count; no++ {
 		id := b.Device.IDString(deviceName(no))
 		fw := b.Firmware.IDString("1.4." + string(rune('0'+no%3)))
@@ -109,7 +110,7 @@ func wide(b *warehouse.WideBlock, from time.Time, first, count uint32, steps int
 }
 
 func other(gen, part uint16, off uint64, no uint32, metric string, ts time.Time, value float64) *native.Block {
-	b := warehouse.NewOtherBlock()
+	b := warehousetest.NewOtherBlock()
 	b.Append(gen, part, off, 1)
 	b.Class.Append(0)
 	b.Metric.AppendString(metric)
@@ -119,7 +120,7 @@ func other(gen, part uint16, off uint64, no uint32, metric string, ts time.Time,
 	b.Value.Append(value)
 	b.Int.AppendNull()
 	b.Text.AppendString("")
-	b.Scale.Append(warehouse.ScaleFloat)
+	b.Scale.Append(warehousetest.ScaleFloat)
 	b.Firmware.AppendString("1.4.0")
 	return b.Block
 }

@@ -39,17 +39,17 @@ func TestALedgerRangeAndATableRangeCountWhatIsThere(t *testing.T) {
 func TestDuplicateStateIsWhatLiesBelowAnOffset(t *testing.T) {
 	w := warehousetest.Start(t)
 	insert(t, w, "ledger", ledger(1, 0,
-		message{off: 0, outcome: warehouse.Stored, device: 7, boot: 1, seq: 1},
-		message{off: 1, outcome: warehouse.Stored, device: 7, boot: 1, seq: 2000},
-		message{off: 2, outcome: warehouse.Quarantined, device: 7, boot: 1, seq: 1990},
-		message{off: 3, outcome: warehouse.Duplicate, device: 7, boot: 1, seq: 1995},
-		message{off: 4, outcome: warehouse.Conflict, device: 7, boot: 1, seq: 1996},
-		message{off: 5, outcome: warehouse.Stored, device: 7, boot: 1, seq: 977}, // 1,023 below the highest
-		message{off: 6, outcome: warehouse.Stored, device: 7, boot: 1, seq: 976}, // one too far
-		message{off: 7, outcome: warehouse.Stored, device: 8, boot: 4, seq: warehouse.Unkeyed},
-		message{off: 8, outcome: warehouse.Stored, device: 9, boot: 4, seq: 0},
-		message{off: 9, outcome: warehouse.Control},
-		message{off: 10, outcome: warehouse.Stored, device: 7, boot: 1, seq: 3000},
+		message{off: 0, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 1},
+		message{off: 1, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 2000},
+		message{off: 2, outcome: warehousetest.Quarantined, device: 7, boot: 1, seq: 1990},
+		message{off: 3, outcome: warehousetest.Duplicate, device: 7, boot: 1, seq: 1995},
+		message{off: 4, outcome: warehousetest.Conflict, device: 7, boot: 1, seq: 1996},
+		message{off: 5, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 977}, // 1,023 below the highest
+		message{off: 6, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 976}, // one too far
+		message{off: 7, outcome: warehousetest.Stored, device: 8, boot: 4, seq: warehouse.Unkeyed},
+		message{off: 8, outcome: warehousetest.Stored, device: 9, boot: 4, seq: 0},
+		message{off: 9, outcome: warehousetest.Control},
+		message{off: 10, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 3000},
 	), "a")
 	state := func(since, below uint64) map[[2]uint32]warehouse.Seen {
 		t.Helper()
@@ -107,10 +107,10 @@ func TestDuplicateStateEqualsWhatALedgerReadInOrderTeaches(t *testing.T) {
 	high := map[[2]uint32]uint64{}
 	const below = 4000
 	for off := range uint64(5000) {
-		m := message{off: off, outcome: warehouse.Stored, device: 1 + r.Uint32N(3), boot: r.Uint32N(2), seq: r.Uint64N(3000)}
+		m := message{off: off, outcome: warehousetest.Stored, device: 1 + r.Uint32N(3), boot: r.Uint32N(2), seq: r.Uint64N(3000)}
 		key := warehouse.Key{DeviceNo: m.device, Boot: m.boot, Seq: m.seq}
 		if known[key] {
-			m.outcome = warehouse.Duplicate
+			m.outcome = warehousetest.Duplicate
 		}
 		list = append(list, m)
 		if off < below {
@@ -145,11 +145,11 @@ func TestDuplicateStateEqualsWhatALedgerReadInOrderTeaches(t *testing.T) {
 func TestLookUpFindsTheFirstOccurrenceBelowAnOffset(t *testing.T) {
 	w := warehousetest.Start(t)
 	insert(t, w, "ledger", ledger(1, 0,
-		message{off: 0, outcome: warehouse.Duplicate, device: 7, boot: 1, seq: 5},
-		message{off: 4, outcome: warehouse.Stored, device: 7, boot: 1, seq: 5},
-		message{off: 6, outcome: warehouse.Conflict, device: 7, boot: 1, seq: 5},
-		message{off: 8, outcome: warehouse.Quarantined, device: 7, boot: 2, seq: 5},
-		message{off: 9, outcome: warehouse.Stored, device: 8, boot: 1, seq: 5},
+		message{off: 0, outcome: warehousetest.Duplicate, device: 7, boot: 1, seq: 5},
+		message{off: 4, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 5},
+		message{off: 6, outcome: warehousetest.Conflict, device: 7, boot: 1, seq: 5},
+		message{off: 8, outcome: warehousetest.Quarantined, device: 7, boot: 2, seq: 5},
+		message{off: 9, outcome: warehousetest.Stored, device: 8, boot: 1, seq: 5},
 	), "a")
 	a, b, c, d := warehouse.Key{DeviceNo: 7, Boot: 1, Seq: 5}, warehouse.Key{DeviceNo: 7, Boot: 2, Seq: 5}, warehouse.Key{DeviceNo: 8, Boot: 1, Seq: 5}, warehouse.Key{DeviceNo: 9, Boot: 1, Seq: 5}
 	got, err := w.LookupKeys(t.Context(), 1, 0, 9, []warehouse.Key{a, b, c, d})
@@ -234,10 +234,10 @@ func TestTheAuditorFindsWhatIsMissingDoubleAndMiscounted(t *testing.T) {
 	insert(t, w, "s_other", other(1, 0, 0, 1, "odd", ts, 1), "s0")
 	insert(t, w, "s_other", other(1, 1, 5, 1, "odd", ts, 1), "s1")
 	insert(t, w, "ledger", ledger(1, 0,
-		message{off: 0, outcome: warehouse.Stored, device: 1, boot: 1, seq: 1, n: 1},
-		message{off: 1, outcome: warehouse.Stored, device: 1, boot: 1, seq: warehouse.Unkeyed},
-		message{off: 2, outcome: warehouse.Stored, device: 1, boot: 1, seq: warehouse.Unkeyed},
-		message{off: 3, outcome: warehouse.Duplicate, device: 1, boot: 1, seq: 1}), "l0")
+		message{off: 0, outcome: warehousetest.Stored, device: 1, boot: 1, seq: 1, n: 1},
+		message{off: 1, outcome: warehousetest.Stored, device: 1, boot: 1, seq: warehouse.Unkeyed},
+		message{off: 2, outcome: warehousetest.Stored, device: 1, boot: 1, seq: warehouse.Unkeyed},
+		message{off: 3, outcome: warehousetest.Duplicate, device: 1, boot: 1, seq: 1}), "l0")
 	r, err := w.Audit(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -246,8 +246,8 @@ func TestTheAuditorFindsWhatIsMissingDoubleAndMiscounted(t *testing.T) {
 		t.Fatalf("rows without a ledger are in order: %v", r)
 	}
 	insert(t, w, "ledger", ledger(1, 1,
-		message{off: 4, outcome: warehouse.Stored, device: 1, boot: 2, seq: 1, n: 1, fault: 2},
-		message{off: 6, outcome: warehouse.Stored, device: 1, boot: 2, seq: 1}), "l1")
+		message{off: 4, outcome: warehousetest.Stored, device: 1, boot: 2, seq: 1, n: 1, fault: 2},
+		message{off: 6, outcome: warehousetest.Stored, device: 1, boot: 2, seq: 1}), "l1")
 	var lines []string
 	r, err = w.AuditWith(t.Context(), warehouse.AuditSettings{Progress: func(l string) { lines = append(lines, l) }})
 	if err != nil {

@@ -4,7 +4,7 @@
 // The engine is the embedded one, in the test's process, or the server that
 // MUSTER_TEST_CLICKHOUSE names (http://host:port, which must allow everything
 // without credentials). Without either a test is skipped, or fails where CI is
-// set: nothing here is ever faked.
+// set: nothing here is ever faked. The blocks are for seeding tables.
 package warehousetest
 
 import (

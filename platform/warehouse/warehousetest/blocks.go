@@ -1,8 +1,9 @@
-package warehouse
+package warehousetest
 
 import (
 	"fmt"
 
+	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
 	"muster.dev/proto/batch"
 )
@@ -125,23 +126,23 @@ type WideBlock struct {
 }
 
 // NewWideBlock is an empty block of the profile's table.
-func NewWideBlock(p Profile) *WideBlock {
+func NewWideBlock(p warehouse.Profile) *WideBlock {
 	b := &WideBlock{
-		Source: newSource(), Table: WideTable(p.Name), Class: native.Enum8("class", ClassType),
+		Source: newSource(), Table: warehouse.WideTable(p.Name), Class: native.Enum8("class", ClassType),
 		DeviceNo: native.UInt32("device_no"), Device: native.LowCardinality("device"), TS: native.DateTime64("ts"),
 		Firmware: native.LowCardinality("fw"),
 	}
 	b.Block = native.NewBlock(b.Class, b.DeviceNo, b.Device, b.TS, b.Firmware, b.TopicGen, b.Part, b.Off)
 	for _, m := range p.Metrics {
-		c := m.column()
+		c := metricColumn(m)
 		b.Metrics = append(b.Metrics, c)
 		b.Add(c)
 	}
 	return b
 }
 
-func (m Metric) column() native.Column {
-	name := MetricColumn(m.Name)
+func metricColumn(m warehouse.Metric) native.Column {
+	name := warehouse.MetricColumn(m.Name)
 	switch {
 	case m.Kind == batch.Float:
 		return native.NullableOf(native.Float64(name))
@@ -239,10 +240,10 @@ func NewDeviceBlock() *DeviceBlock {
 
 // InsertOf is the insert of a block. The block must stay as it is until Insert
 // returned.
-func InsertOf(table string, b *native.Block, token, queryID string) (Insert, error) {
+func InsertOf(table string, b *native.Block, token, queryID string) (warehouse.Insert, error) {
 	body, err := b.Segments()
 	if err != nil {
-		return Insert{}, fmt.Errorf("warehouse: block for %s: %w", table, err)
+		return warehouse.Insert{}, fmt.Errorf("block for %s: %w", table, err)
 	}
-	return Insert{Table: table, Columns: b.Names(), Token: token, QueryID: queryID, Body: body, Rows: b.Rows()}, nil
+	return warehouse.Insert{Table: table, Columns: b.Names(), Token: token, QueryID: queryID, Body: body, Rows: b.Rows()}, nil
 }
