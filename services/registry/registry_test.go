@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const token = "0123456789abcdef0123456789abcdef"
+const bearer = "0123456789abcdef0123456789abcdef"
 
 // site is a registry's process on a log and a store of its own. The way to the store can be cut.
 type site struct {
@@ -105,7 +105,7 @@ func open(t *testing.T) *site {
 	if _, err := authority.Init(s.cfg.CA, authority.DefaultTrustDomain); err != nil {
 		t.Fatal(err)
 	}
-	s.cfg.Ops.Listen, s.cfg.API.Token = "127.0.0.1:0", daemon.Secret(token)
+	s.cfg.Ops.Listen, s.cfg.API.Token = "127.0.0.1:0", daemon.Secret(bearer)
 	s.cfg.Schema.Interval = 50 * time.Millisecond
 	return s
 }
@@ -125,8 +125,10 @@ func (s *site) start() (stop func()) {
 		s.t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	go func() { done <- p.Run(func(ctx context.Context, p *daemon.Process) error { return registry.Run(ctx, p, s.cfg) }) }()
-	s.client = client.New("http://"+s.cfg.API.Listen, token)
+	go func() {
+		done <- p.Run(func(ctx context.Context, p *daemon.Process) error { return registry.Run(ctx, p, s.cfg) })
+	}()
+	s.client = client.New("http://"+s.cfg.API.Listen, bearer)
 	var stopped bool
 	stop = func() {
 		if stopped {
@@ -265,7 +267,9 @@ func TestEnrolmentGoesOnWithoutTheStoreWhichCatchesUp(t *testing.T) {
 		t.Fatalf("%d devices came through a cut way", n)
 	}
 	s.down.Store(false)
-	s.until("the devices", func() bool { return s.number("SELECT count() FROM ${DB}.devices WHERE profile = 'default' AND cohort = 'c'") == 5 })
+	s.until("the devices", func() bool {
+		return s.number("SELECT count() FROM ${DB}.devices WHERE profile = 'default' AND cohort = 'c'") == 5
+	})
 	stop()
 
 	s.start()
@@ -291,7 +295,9 @@ func TestAStoreMadeAnewIsFilledAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start()
-	s.until("the device again", func() bool { return s.number("SELECT count() FROM ${DB}.devices WHERE no = 1 AND device = 'd' AND profile = 'pump'") == 1 })
+	s.until("the device again", func() bool {
+		return s.number("SELECT count() FROM ${DB}.devices WHERE no = 1 AND device = 'd' AND profile = 'pump'") == 1
+	})
 	s.until("the column again", func() bool {
 		return s.number("SELECT count() FROM system.columns WHERE database = '%s' AND table = 'w_pump' AND name = 'temp_c'", s.store.Database()) == 1
 	})
