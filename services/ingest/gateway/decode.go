@@ -126,9 +126,12 @@ func (c *call) namesDevice() *answer.Problem {
 func topLevel(p []byte, key string) any {
 	dec := msgpack.NewDecoder(bytes.NewReader(p))
 	n, err := dec.DecodeMapLen()
+	if err != nil {
+		return nil
+	}
 	for range n {
-		var k string
-		if k, err = dec.DecodeString(); err != nil {
+		k, err := dec.DecodeString()
+		if err != nil {
 			return nil
 		}
 		if k == key {
@@ -138,7 +141,7 @@ func topLevel(p []byte, key string) any {
 			}
 			return v
 		}
-		if err = dec.Skip(); err != nil {
+		if err := dec.Skip(); err != nil {
 			return nil
 		}
 	}

@@ -24,8 +24,6 @@ import (
 	"muster.dev/services/ingest/gateway/door"
 )
 
-const killCount = "MUSTER_GATEWAY_KILLS" // 10
-
 // gatewayOrder is what a gateway in a process of its own is told.
 type gatewayOrder struct {
 	Broker, TrustDomain string
@@ -54,9 +52,13 @@ func playGateway() error {
 	return p.Wait() // until it is killed
 }
 
-func TestAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
-	kills := setting(killCount, 10)
-	seed := uint64(time.Now().UnixNano())
+// Row 24 of the fault matrix: a short form always, 200 kills with MUSTER_TORTURE=full; MUSTER_SEED replays a run.
+func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
+	kills := 10
+	if os.Getenv("MUSTER_TORTURE") == "full" {
+		kills = 200
+	}
+	seed := uint64(setting("MUSTER_SEED", int(time.Now().UnixNano())))
 	t.Logf("seed %d, %d kills", seed, kills)
 	random := rand.New(rand.NewPCG(seed, 0))
 	const devices = 8
