@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -28,10 +30,44 @@ func (w *worker) land(ctx context.Context, p plan.Plan, d *draft, doubt bool) er
 	defer span.End()
 	l := &landing{worker: w, plan: p, draft: d, doubt: doubt, asked: time.Now()}
 	for i, b := range d.sheet.Blocks() {
-		if err := l.table(ctx, b, i == 0); err != nil {
+		l.whole = b.Parts
+		var err error
+		if len(b.Parts) <= insertPartitions {
+			err = l.table(ctx, b, p.Token(b.Table), i == 0)
+		} else {
+			err = l.pieces(ctx, b, i == 0)
+		}
+		if err != nil {
 			span.RecordError(err)
 			return fmt.Errorf("land %s: %w", p.Name(), err)
 		}
+	}
+	return nil
+}
+
+// insertPartitions is how many partitions one insert touches at most. A message of a thousand days would else be one
+// insert of a thousand parts, and may take the store longer than an insert may take.
+const insertPartitions = 64
+
+// pieces brings a block in that has too many partitions, some of them at a time. Which piece a partition is in depends
+// on the block alone, so that a replay sends the same pieces under the same tokens.
+func (l *landing) pieces(ctx context.Context, b rows.Block, first bool) error {
+	k := 0
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(b.Parts)), insertPartitions) {
+		only := &rows.Only{Table: b.Table, Parts: map[string]bool{}}
+		for _, id := range ids {
+			only.Parts[id] = true
+		}
+		piece, release, ok := l.draft.only(only)
+		err := fmt.Errorf("%s: piece %d has no rows", b.Table, k)
+		if ok {
+			err = l.table(ctx, piece, plan.Piece(l.plan.Token(b.Table), k), first && k == 0)
+		}
+		release()
+		if err != nil {
+			return err
+		}
+		k++
 	}
 	return nil
 }
@@ -41,6 +77,7 @@ type landing struct {
 	*worker
 	plan  plan.Plan
 	draft *draft
+	whole map[string]uint64 // partitions of the table at hand, over all its pieces
 
 	doubt  bool      // something may have been sent and not been answered
 	waited bool      // settle was waited out: what was under way has landed or never will
@@ -58,8 +95,7 @@ var errTorn = errors.New("a block landed in part")
 //     safe as long as the store remembers tokens.
 //  4. A store that was started after the plan was made may have forgotten: then wait out what may still be under
 //     way, count again, and send only the partitions that are missing, under a token of their own.
-func (l *landing) table(ctx context.Context, b rows.Block, first bool) error {
-	token := l.plan.Token(b.Table)
+func (l *landing) table(ctx context.Context, b rows.Block, token string, first bool) error {
 	tries := 0
 	return l.insist(ctx, "insert into "+b.Table, func() error {
 		tries++
@@ -162,7 +198,7 @@ func (l *landing) missing(ctx context.Context, b rows.Block, token string) (map[
 		}
 	}
 	for id, got := range there {
-		if b.Parts[id] == 0 {
+		if l.whole[id] == 0 {
 			l.sink.alarm(alarmCount, "a partition holds rows that the plan does not have", "plan", l.plan.Name(), "table", b.Table, "store_partition", id, "rows", got)
 		}
 	}

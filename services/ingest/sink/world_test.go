@@ -651,3 +651,7 @@ func (w *world) behind() (*proxy, Config) {
 	cfg.Warehouse.Addr = p.addr()
 	return p, cfg
 }
+
+func kafkaHeader(key, value string) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: key, Value: []byte(value)}
+}

@@ -65,6 +65,10 @@ func (p Plan) Name() string {
 // table.
 func (p Plan) Token(table string) string { return p.Name() + "/" + table }
 
+// Piece is the token of the k-th piece of a block that has more partitions than
+// one insert takes.
+func Piece(token string, k int) string { return token + "/" + strconv.Itoa(k) }
+
 // Repair is the token of the n-th attempt to send only what is missing.
 func Repair(token string, n int) string { return token + "/r" + strconv.Itoa(n) }
 
