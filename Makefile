@@ -39,14 +39,16 @@ vet:
 	go vet work
 
 lint: bin/tools/staticcheck
-	@for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && "$(CURDIR)/bin/tools/staticcheck" ./...); done
+	@bad=; for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && "$(CURDIR)/bin/tools/staticcheck" ./...) || bad="$$bad $$m"; done; \
+	  [ -z "$$bad" ] || { echo "staticcheck found something in$$bad"; exit 1; }
 
 bin/tools/staticcheck: tools/go.mod tools/go.sum
 	@mkdir -p bin/tools
 	cd tools && GOWORK=off go build -o ../bin/tools/staticcheck honnef.co/go/tools/cmd/staticcheck
 
 tidy:
-	@for m in $(MODULES) ./tools; do echo "tidy $$m"; (cd $$m && GOWORK=off go mod tidy -diff); done
+	@bad=; for m in $(MODULES) ./tools; do echo "tidy $$m"; (cd $$m && GOWORK=off go mod tidy -diff) || bad="$$bad $$m"; done; \
+	  [ -z "$$bad" ] || { echo "go mod tidy would change$$bad"; exit 1; }
 
 house: ## imports, names, words and sizes that the house allows
 	go test -count=1 -run '^TestHouse' ./cmd/muster/house

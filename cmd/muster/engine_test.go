@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,7 +101,7 @@ func TestTheEngineIsFetchedOnceAndAgainWhenItIsNotWhole(t *testing.T) {
 			t.Fatalf("run %d: %v: %s", i, err, out)
 		}
 		if want := []int{1, 1, 2, 3}[i]; s.calls() != want {
-			t.Error(fmt.Sprintf("after run %d npm was called %d times, want %d", i, s.calls(), want))
+			t.Errorf("after run %d npm was called %d times, want %d", i, s.calls(), want)
 		}
 	}
 }
