@@ -26,6 +26,12 @@ type wide struct {
 	columns []column
 }
 
+// floatSum adds floats in the order of their size. They are not associative, and the order in which rows are read changes
+// with each merge: a second run must come to the same bits.
+func floatSum(value, condition string) string {
+	return fmt.Sprintf("arraySum(arraySort(groupArrayIf(%s, %s)))", value, condition)
+}
+
 // at orders values of one time: the later record holds, in every order in which parts are read.
 const at = "(ts, topic_gen, off)"
 
@@ -44,15 +50,18 @@ func (r *Rollup) wideSQL(w wide, dirty hours, day int64) string {
 			continue
 		}
 		name := quote(c.name)
-		value := name
-		if strings.Contains(c.typ, "Bool") {
-			value = "toUInt8(" + name + ")"
-		} else if strings.Contains(c.typ, "Int64") {
-			value = "toInt128(" + name + ")" // a sum of Int64 wraps in silence
+		sum := "sum(" + name + ")" // of Decimal(9, s) it is exact
+		switch {
+		case strings.Contains(c.typ, "Bool"):
+			sum = "sum(toUInt8(" + name + "))"
+		case strings.Contains(c.typ, "Int64"):
+			sum = "sum(toInt128(" + name + "))" // of Int64 it wraps in silence
+		case strings.Contains(c.typ, "Float64"):
+			sum = floatSum(name, "1")
 		}
 		tuples = append(tuples, fmt.Sprintf(
-			"(%s, count(%s), ifNull(toFloat64(sum(%s)), 0), ifNull(toFloat64(min(%s)), 0), ifNull(toFloat64(max(%s)), 0), ifNull(toFloat64(argMaxIf(%s, %s, isNotNull(%s))), 0), maxIf(%s, isNotNull(%s)))",
-			literal(c.metric()), name, value, name, name, name, at, name, at, name))
+			"(%s, count(%s), ifNull(toFloat64(%s), 0), ifNull(toFloat64(min(%s)), 0), ifNull(toFloat64(max(%s)), 0), ifNull(toFloat64(argMaxIf(%s, %s, isNotNull(%s))), 0), maxIf(%s, isNotNull(%s)))",
+			literal(c.metric()), name, sum, name, name, name, at, name, at, name))
 	}
 	if len(tuples) == 0 {
 		return ""
@@ -66,13 +75,12 @@ SELECT class, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, [%s] AS metric
 // exponents are apart because their sums are of different units.
 func (r *Rollup) otherSQL(dirty hours, day int64) string {
 	return fmt.Sprintf(`SELECT class, CAST(metric, 'String') AS metric, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, count() AS n,
-if(scale < 0, sum(value), toFloat64(sum(if(scale = 0, toInt128(ifNull(int, 0)), if(scale > 0, toInt128(round(value * exp10(scale))), toInt128(0))))) / exp10(greatest(scale, 0))) AS sum,
+if(scale < 0, %s, toFloat64(sum(if(scale = 0, toInt128(ifNull(int, 0)), if(scale > 0, toInt128(round(value * exp10(scale))), toInt128(0))))) / exp10(greatest(scale, 0))) AS sum,
 min(value) AS min, max(value) AS max, argMax(value, %s) AS last, max(%s) AS last_at
-FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, at, at, r.table("s_other"), span(dirty, day))
+FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, floatSum("value", "scale < 0"), at, at, r.table("s_other"), span(dirty, day))
 }
 
-// computeSQL is all of a day's dirty hours, from every table. The partial sums are added in the order of their size:
-// floats are not associative, and a second run must come to the same bits.
+// computeSQL is all of a day's dirty hours, from every table. The partial sums are added in the order of their size too.
 func (r *Rollup) computeSQL(tables []wide, dirty hours, day int64) string {
 	branches := []string{r.otherSQL(dirty, day)}
 	for _, w := range tables {
