@@ -58,6 +58,13 @@ func child(path string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	if n, err := strconv.Atoi(os.Getenv(envFloor)); err == nil {
+		if err := floorMain(cfg, n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if err := runSink(ctx, cfg, prometheus.NewRegistry(), testLog(os.Stderr)); err != nil {
