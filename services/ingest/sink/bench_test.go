@@ -23,6 +23,7 @@ import (
 const (
 	benchMetrics = 20
 	benchSteps   = 5
+	benchRecords = 100_000
 	envFloor     = "MUSTER_TEST_FLOOR" // how many records the floor reads
 )
 
@@ -32,13 +33,13 @@ const (
 func BenchmarkSink(b *testing.B) {
 	for range b.N {
 		w := newWorld(b)
-		samples := w.fillForBench(30_000)
+		samples := w.fillForBench(benchRecords)
 		w.cfg.Linger = 500 * time.Millisecond
-		cpu, took := w.timed(b, "", func() bool { return w.count("SELECT count() FROM DB.ledger") >= 30_000 })
-		if n := w.count("SELECT count() FROM DB.w_bench"); n != 30_000*benchSteps {
-			b.Fatalf("%d rows, want %d", n, 30_000*benchSteps)
+		cpu, took := w.timed(b, "", func() bool { return w.count("SELECT count() FROM DB.ledger") >= benchRecords })
+		if n := w.count("SELECT count() FROM DB.w_bench"); n != benchRecords*benchSteps {
+			b.Fatalf("%d rows, want %d", n, benchRecords*benchSteps)
 		}
-		floor, floorTook := w.timed(b, "30000", nil)
+		floor, floorTook := w.timed(b, strconv.Itoa(benchRecords), nil)
 		idle, _ := w.timed(b, "0", nil)
 		million := float64(samples) / 1e6
 		b.ReportMetric((cpu-idle)/million, "CPU-s/M")
