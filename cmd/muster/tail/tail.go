@@ -94,8 +94,13 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 		var reg event.Registry
 		if reg, err = event.DecodeRegistry(headers, rec.Value); err == nil {
 			e.Body = link{N: reg.N, Who: reg.Who, Why: reg.Why, Body: reg.Body}
-			if s, ok := reg.Body.(event.SchemaDefined); ok {
-				r.schemas[s.Schema] = slices.Clone(s.Metrics)
+			switch b := reg.Body.(type) {
+			case event.SchemaDefined:
+				r.schemas[b.Schema] = slices.Clone(b.Metrics)
+			case event.DeviceEnrolled:
+				e.Device, e.DeviceNo = b.Device, b.No
+			case event.DeviceRevoked:
+				e.DeviceNo = b.No
 			}
 		}
 	}

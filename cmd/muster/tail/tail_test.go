@@ -110,6 +110,20 @@ func TestAWatermarkAndADevicesEventAreShown(t *testing.T) {
 	}
 }
 
+func TestAnEnrolmentIsShownAsItsDevices(t *testing.T) {
+	value, headers, err := event.Registry{N: 2, Time: at.UnixMilli(), Who: "operator", Body: event.DeviceEnrolled{Device: "boiler-7", No: 42, Cohort: "pilot"}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &kgo.Record{Topic: record.TopicRegistry, Timestamp: at, Value: value}
+	for _, h := range headers {
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	if e := NewReader().Read(rec); e.Error != "" || e.Device != "boiler-7" || e.DeviceNo != 42 {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestWhatCannotBeReadIsShownWithItsPlace(t *testing.T) {
 	for _, topic := range []string{record.TopicTelemetry, record.TopicEvents, record.TopicRegistry} {
 		e := NewReader().Read(&kgo.Record{Topic: topic, Partition: 1, Offset: 7, Timestamp: at, Value: []byte{0xdd, 0xff, 0xff, 0xff, 0xff}})
