@@ -46,6 +46,7 @@ type site struct {
 
 	house *warehouse.Warehouse
 	admin *kgo.Client
+	gen   uint16 // of telemetry, once known
 
 	mu    sync.Mutex // over the two below
 	own   []*proc
@@ -443,5 +444,16 @@ func (s *site) words() {
 		if b, err := os.ReadFile(path); err == nil && len(b) > 0 && !strings.Contains(path, "retention") {
 			s.t.Logf("%s ends:\n%s", filepath.Base(path), b[max(0, len(b)-1500):])
 		}
+	}
+}
+
+// listens says whether somebody takes connections there.
+func listens(addr string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
 	}
 }

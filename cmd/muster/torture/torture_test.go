@@ -1,0 +1,180 @@
+//go:build linux
+
+package torture
+
+import (
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"muster.dev/cmd/muster/stack"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if program.path != "" {
+		os.RemoveAll(filepath.Dir(program.path))
+	}
+	if code == 0 {
+		if err := goleak.Find(goleak.IgnoreCurrent()); err != nil {
+			println(err.Error())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+const (
+	variable         = "MUSTER_TORTURE"
+	variableSeed     = "MUSTER_SEED"
+	variableDuration = "MUSTER_TORTURE_DURATION"
+	variableShipped  = "MUSTER_TORTURE_SHIPPED" // 1: the sinks' timings as they ship
+)
+
+func full() bool { return os.Getenv(variable) == "full" }
+
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	n := rand.Uint64N(1 << 32)
+	if s := os.Getenv(variableSeed); s != "" {
+		var err error
+		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("%s=%q: want a number", variableSeed, s)
+		}
+	}
+	t.Logf("seed %d: %s=%d replays it", n, variableSeed, n)
+	return n
+}
+
+func length(t *testing.T) time.Duration {
+	t.Helper()
+	d := 20 * time.Minute
+	if s := os.Getenv(variableDuration); s != "" {
+		var err error
+		if d, err = time.ParseDuration(s); err != nil || d <= 0 {
+			t.Fatalf("%s=%q: want a duration, as 20m", variableDuration, s)
+		}
+	}
+	return d
+}
+
+// quickly is what the quick form does; the full form draws lots, and the seed gives their order.
+var quickly = []string{
+	"sink dies at insert.sent", "sink dies at ledger.acked", "sinks killed, one after another", "clickhouse and sink killed at once",
+	"gateways killed in turn", "sink stopped, another takes over, the first wakes", "a metric is new, the sink dies with its plan written",
+	"kafka, gateway and sink killed at once", "sinks join and leave",
+}
+
+func TestTortureWhatWasAnsweredIsStoredOnceWhateverDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: -short")
+	}
+	n := seed(t)
+	p := pace{session: 2 * time.Second, linger: 300 * time.Millisecond, settle: 2 * time.Second}
+	form, devices, wait, atLeast := "quick", 24, 120*time.Millisecond, int64(2_000)
+	if full() {
+		form, devices, wait, atLeast = "full", 120, 200*time.Millisecond, 100_000
+		p = pace{session: 2 * time.Second, linger: 500 * time.Millisecond, settle: 5 * time.Second}
+		if os.Getenv(variableShipped) == "1" {
+			form, p = "full, timings as shipped", pace{}
+		}
+	}
+	s := newSite(t, n, p)
+	s.start()
+	r := &run{site: s, port: freePort(t), report: newReport(form, n)}
+	r.gatewayB()
+	s.eventually(time.Minute, "the second gateway listens", listens(stack.Loopback(r.port)))
+	r.fleet = s.startFleet(devices, wait, "https://"+stack.Loopback(r.port), n)
+	if _, err := s.moves(time.Now(), time.Minute); err != nil {
+		t.Fatalf("before any fault: %v", err)
+	}
+	r.report.began = time.Now()
+	all := faults()
+	if full() {
+		r.lottery(all, time.Now().Add(length(t)))
+	} else {
+		r.each(all, quickly)
+	}
+	for r.fleet.answered.Load() < atLeast && time.Since(r.report.began) < 3*length(t) {
+		<-time.After(50 * time.Millisecond)
+	}
+	v := s.judge(r.fleet, r.second)
+	if full() {
+		r.rebuild(v)
+	}
+	table, line := r.report.finish(r.fleet, v)
+	t.Logf("\n%s\n%s", table, line)
+	if path := os.Getenv("MUSTER_TORTURE_REPORT"); path != "" {
+		if err := os.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, f := range v.Findings {
+		t.Error(f)
+	}
+	r.fleet.mu.Lock()
+	defer r.fleet.mu.Unlock()
+	for i, refusal := range r.fleet.refused {
+		if i < 10 {
+			t.Errorf("refused: %s", refusal)
+		}
+	}
+}
+
+// each does the named faults in the seed's order.
+func (r *run) each(all []fault, names []string) {
+	for _, i := range r.rng.Perm(len(names)) {
+		for _, f := range all {
+			if f.name == names[i] {
+				r.inject(f)
+			}
+		}
+	}
+}
+
+// lottery draws faults until the time is over, and between them, a few times, a store that is silent.
+func (r *run) lottery(all []fault, end time.Time) {
+	var lots []fault
+	for _, f := range all {
+		for range f.weight {
+			lots = append(lots, f)
+		}
+	}
+	began, holes := time.Now(), 0
+	for time.Now().Before(end) && r.t.Context().Err() == nil {
+		r.inject(lots[r.rng.IntN(len(lots))])
+		if time.Since(began) > time.Duration(holes+1)*end.Sub(began)/3 {
+			holes++
+			r.inject(fault{name: "the store is silent for a minute", do: func(r *run) int { return r.blackhole(time.Minute) }})
+		}
+	}
+}
+
+// rebuild drops every table, replays the log, and compares.
+func (r *run) rebuild(before *verdict) {
+	began := time.Now()
+	cmd := exec.CommandContext(r.t.Context(), r.binary, "rebuild", "--yes", "--data", string(r.dir))
+	cmd.Env = r.environment()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Errorf("rebuild: %v: %s", err, out)
+		return
+	}
+	r.caughtUp(before.Offsets)
+	samples, ledger := r.prints()
+	if samples != before.Samples {
+		before.find("REBUILD: samples were %s and are %s", before.Samples, samples)
+	}
+	if ledger != before.LedgerSum {
+		before.find("REBUILD: the ledger was %s and is %s", before.LedgerSum, ledger)
+	}
+	r.report.Rebuilt = "the same ledger and samples (" + samples + ") in " + time.Since(began).Round(100*time.Millisecond).String()
+	if len(before.Findings) > 0 {
+		r.report.Rebuilt = "see the findings"
+	}
+}
