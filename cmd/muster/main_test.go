@@ -82,15 +82,12 @@ func TestStack(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-l.ended
+		l.start(whole, "--devices", "5") // at once: it waits for them
 		for _, p := range parts {
-			l.eventually(t, 40*time.Second, p.Name+" ends", func() error {
-				if alive(p.PID) {
-					return fmt.Errorf("process %d lives", p.PID)
-				}
-				return nil
-			})
+			if alive(p.PID) {
+				t.Errorf("%s lives on as process %d", p.Name, p.PID)
+			}
 		}
-		l.start(whole, "--devices", "5")
 		l.ready(t)
 		if after := fingerprint(t, db); after != before {
 			t.Errorf("rows before %s, after %s", before, after)

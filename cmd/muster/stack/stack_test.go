@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"muster.dev/cmd/muster/supervise"
 	"muster.dev/platform/daemon"
 )
 
@@ -209,6 +211,40 @@ func TestAHoldLastsAsLongAsItsHolder(t *testing.T) {
 	defer cancel()
 	if _, err := d.Hold(ctx, Sink); !errors.Is(err, context.DeadlineExceeded) || d.held(Sink) {
 		t.Errorf("a hold that was given up: %v, held %v", err, d.held(Sink))
+	}
+}
+
+func TestAProcessOfAKilledStackIsWaitedFor(t *testing.T) {
+	d := newDir(t)
+	// A process that has this directory's configuration on its command line, as a part has.
+	cmd := exec.Command("sh", "-c", "read line", d.Config(Sink))
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, pid int) {
+		if err := writeJSON(d.RunFile(name), supervise.State{Name: name, PID: pid}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(Sink, cmd.Process.Pid)
+	write(Kafka, os.Getpid()) // a number that another program has now
+	said := 0
+	say := func(string, string) { said++ }
+	err = d.awaitLeftovers(t.Context(), 200*time.Millisecond, say)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("sink of a stack that was killed is still running as process %d", cmd.Process.Pid)) {
+		t.Error(err)
+	}
+	stdin.Close()
+	go func() { _ = cmd.Wait() }() // it ends; its number is free once it was waited for
+	if err := d.awaitLeftovers(t.Context(), 10*time.Second, say); err != nil {
+		t.Error(err)
+	}
+	if said == 0 {
+		t.Error("nothing was said")
 	}
 }
 

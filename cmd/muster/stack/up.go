@@ -54,6 +54,10 @@ func Up(ctx context.Context, o Order) (err error) {
 	for i, p := range plan {
 		names[i] = p.Name
 	}
+	say := func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
+	if err := o.Dir.awaitLeftovers(ctx, stopLimit+10*time.Second, say); err != nil {
+		return err
+	}
 	if err := ports.checkFree(names); err != nil {
 		return err
 	}
@@ -65,7 +69,7 @@ func Up(ctx context.Context, o Order) (err error) {
 	}
 	defer os.Remove(o.Dir.RunFile("stack"))
 
-	sup, err := supervisor(o)
+	sup, err := supervisor(o, say)
 	if err != nil {
 		return err
 	}
@@ -122,9 +126,9 @@ func prepare(s Site) error {
 	return nil
 }
 
-func supervisor(o Order) (*supervise.Supervisor, error) {
+func supervisor(o Order, say func(process, sentence string)) (*supervise.Supervisor, error) {
 	s := supervise.DefaultSettings()
-	s.Say = func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
+	s.Say = say
 	s.Started = func(st supervise.State) {
 		if err := writeJSON(o.Dir.RunFile(st.Name), st); err != nil {
 			fmt.Fprintf(o.Err, "%-11s %v\n", st.Name, err)
