@@ -163,6 +163,9 @@ func TestAPlanThatLandedBeforeItsTokensWereForgottenIsNotSentAgain(t *testing.T)
 func TestJunkInTheMetadataIsNoReasonToInsertBlindly(t *testing.T) {
 	for name, junk := range map[string]string{"erased": "", "a member's id": "kgo-5ac35a3e", "a later version": `{"v":9}`} {
 		for _, point := range []string{atInsertAcked, atLedgerAcked} {
+			if point == atLedgerAcked && junk != "" {
+				continue // what stands there matters no more than once
+			}
 			t.Run(name+" at "+point, func(t *testing.T) {
 				w := newWorld(t)
 				w.defineProfile(1)
