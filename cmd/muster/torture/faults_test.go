@@ -24,6 +24,8 @@ type fault struct {
 	do     func(*run) int
 }
 
+const silence = "the store is silent"
+
 // run is a torture under way.
 type run struct {
 	*site
@@ -47,6 +49,7 @@ func faults() []fault {
 	return append(all,
 		fault{"sink killed", 4, func(r *run) int { return r.killed(stack.Sink) }},
 		fault{"sinks killed, one after another", 6, (*run).burst},
+		fault{"three sinks, one of them killed every 0.5 to 3 s", 2, (*run).reap},
 		fault{"clickhouse killed", 4, func(r *run) int { return r.killed(stack.ClickHouse) }},
 		fault{"clickhouse and sink killed at once", 3, func(r *run) int { return r.killed(stack.ClickHouse, stack.Sink) }},
 		fault{"kafka killed", 4, func(r *run) int { return r.killed(stack.Kafka) }},
@@ -57,6 +60,9 @@ func faults() []fault {
 		fault{"sinks join and leave", 4, (*run).storm},
 		fault{"a metric is new, the sink dies with its plan written", 3, (*run).schema},
 		fault{"everything killed at once", 2, (*run).everything},
+		fault{silence, 1, func(r *run) int {
+			return r.blackhole(map[bool]time.Duration{false: 6 * time.Second, true: time.Minute}[full()])
+		}},
 	)
 }
 
@@ -98,6 +104,25 @@ func (r *run) burst() int {
 		n++
 	}
 	return n
+}
+
+// reap keeps three sinks beside the supervised one and kills one of them again and again.
+func (r *run) reap() int {
+	var in [3]*proc
+	for i := range in {
+		in[i] = r.site.run(stack.Sink)
+	}
+	n := 0
+	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); n++ {
+		<-time.After(500*time.Millisecond + r.upTo(2500*time.Millisecond))
+		i := r.rng.IntN(len(in))
+		in[i].kill()
+		in[i] = r.site.run(stack.Sink)
+	}
+	for _, p := range in {
+		p.kill()
+	}
+	return n + len(in)
 }
 
 func (r *run) upTo(d time.Duration) time.Duration { return time.Duration(r.rng.Int64N(int64(d))) }

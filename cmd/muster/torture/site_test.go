@@ -277,10 +277,11 @@ func (s *site) eventually(limit time.Duration, what string, ok func(context.Cont
 func (s *site) within(limit time.Duration, ok func(context.Context) error) error {
 	var err error
 	for end := time.Now().Add(limit); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+		// Not the test's own context: that has ended when the cleaning up begins, which waits too.
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err = ok(ctx)
 		cancel()
-		if err == nil || s.t.Context().Err() != nil {
+		if err == nil {
 			break
 		}
 	}
@@ -416,6 +417,20 @@ func (s *site) killAll() int {
 			return nil
 		})
 	}
+	// A process that dies lets go of its memory first and of its sockets last.
+	s.eventually(30*time.Second, "the ports are free", func(context.Context) error {
+		for _, port := range []int{s.ports.Gateway, s.ports.Registry, s.ports.ClickHouse, s.ports.Kafka} {
+			if !portFree(port) {
+				return fmt.Errorf("port %d is taken", port)
+			}
+		}
+		for part, port := range s.ports.Ops {
+			if !portFree(port) {
+				return fmt.Errorf("port %d of %s is taken", port, part)
+			}
+		}
+		return nil
+	})
 	return len(pids)
 }
 
