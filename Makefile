@@ -11,6 +11,7 @@ ARGS    ?=
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
 SEED    ?=
+CRASHES ?= 200
 
 .PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e image clean
 
@@ -63,7 +64,8 @@ bench: engine ## the figures, beside the machine's floor of the same run
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m work
 
 torture: engine build ## the fault matrix in full; SEED=n replays a run
-	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) go test -count=1 -v -timeout 6h -run '^TestTorture' work
+	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) MUSTER_TEST_SEED=$(SEED) MUSTER_TEST_CRASHES=$(CRASHES) \
+	  go test -count=1 -v -p 1 -timeout 6h -run '^TestTorture|^TestADeath' work
 
 e2e: engine ## the whole stack through its public surface
 	go test -count=1 -v -timeout 15m -run '^TestStack|^TestReadme' ./cmd/muster

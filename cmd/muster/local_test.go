@@ -219,4 +219,11 @@ func (l *local) ready(t *testing.T) {
 	})
 }
 
-func alive(pid int) bool { return pid > 0 && syscall.Kill(pid, 0) == nil }
+// alive is false for a process that has ended and that nobody has waited for yet.
+func alive(pid int) bool {
+	if pid <= 0 || syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err != nil || len(cmdline) > 0
+}
