@@ -193,3 +193,34 @@ func (benchCatalog) Profile(uint16, uint64) (rows.Profile, bool) {
 }
 
 func (benchCatalog) Schema(uint32) ([]string, bool) { return nil, false }
+
+// How long a record takes from its acceptance until it is to be queried, at a low rate; the contract is 7 s for 99 %.
+func BenchmarkLag(b *testing.B) {
+	w := newWorld(b)
+	w.cfg.Linger = DefaultConfig().Linger
+	s := w.start(w.cfg)
+	for range 20 {
+		w.send(5)
+		<-time.After(200 * time.Millisecond)
+	}
+	w.stored(20 * time.Second)
+	s.stop()
+	w.audit()
+	families, err := s.reg.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "muster_sink_lag_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		b.ReportMetric(h.GetSampleSum()/float64(h.GetSampleCount()), "s-average")
+		for _, bucket := range h.GetBucket() {
+			if float64(bucket.GetCumulativeCount()) >= .99*float64(h.GetSampleCount()) {
+				b.ReportMetric(bucket.GetUpperBound(), "s-p99")
+				break
+			}
+		}
+	}
+}

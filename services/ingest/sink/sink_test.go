@@ -38,35 +38,6 @@ func TestWhatIsSentIsStoredOnce(t *testing.T) {
 	}
 }
 
-func TestAtALowRateDataIsStoredWithinSevenSeconds(t *testing.T) {
-	w := newWorld(t)
-	w.cfg.Linger = DefaultConfig().Linger
-	s := w.start(w.cfg)
-	for range 20 {
-		w.send(5)
-		<-time.After(200 * time.Millisecond)
-	}
-	w.stored(20 * time.Second)
-	s.stop()
-	w.audit()
-	families, err := s.reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		if f.GetName() != "muster_sink_lag_seconds" {
-			continue
-		}
-		h := f.GetMetric()[0].GetHistogram()
-		t.Logf("%d records, %.1f s on average", h.GetSampleCount(), h.GetSampleSum()/float64(h.GetSampleCount()))
-		for _, b := range h.GetBucket() {
-			if b.GetUpperBound() == 7 && b.GetCumulativeCount() != h.GetSampleCount() {
-				t.Errorf("%d of %d records took longer than 7 s", h.GetSampleCount()-b.GetCumulativeCount(), h.GetSampleCount())
-			}
-		}
-	}
-}
-
 func TestTheMetricsAreWhatPrometheusAdvises(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	if _, err := New(DefaultConfig(), Settings{Registerer: reg}); err != nil {
