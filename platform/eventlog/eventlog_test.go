@@ -10,13 +10,27 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"muster.dev/platform/eventlog/logtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a broker on a network in memory, so that it may stand in a synctest bubble.
+// log is one for a test that holds on any broker: a log in memory, or the real one of logtest.Env, with topics of so
+// many partitions.
+func log(t *testing.T, partitions int32, topics ...string) Config {
+	t.Helper()
+	var want []logtest.Topic
+	for _, name := range topics {
+		want = append(want, logtest.Topic{Name: name, Partitions: partitions})
+	}
+	return Config{Brokers: logtest.Start(t, want...), ClientID: "test"}
+}
+
+// fake is a broker that does what it is told, on a network in memory, so that it may stand in a synctest bubble.
 func fake(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, Config) {
 	t.Helper()
+	logtest.OnlyFake(t)
 	network := &kfake.VirtualNetwork{}
 	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.ListenFn(network.Listen)}, opts...)...)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 const topic = "t"
 
 func TestAPublishedRecordIsInTheLogAsItWasGiven(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(4, topic))
+	cfg := log(t, 4, topic)
 	p, reg := producer(t, cfg, nil)
 	at := time.Date(2014, 7, 1, 12, 0, 0, 123_456_789, time.UTC)
 	rec := &kgo.Record{Topic: topic, Key: []byte("pump-1"), Value: []byte("value"), Timestamp: at, Headers: []kgo.RecordHeader{{Key: "device", Value: []byte{1}}}}
@@ -59,7 +59,7 @@ func TestAPublishedRecordIsInTheLogAsItWasGiven(t *testing.T) {
 }
 
 func TestEachKeyHasTheSamePartitionInEveryProducerAndAKeylessRecordItsOwn(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(4, topic))
+	cfg := log(t, 4, topic)
 	gateway, _ := producer(t, cfg, nil)
 	other, _ := producer(t, cfg, func(s *ProducerSettings) { s.Compression = "snappy" })
 	ctx := within(t, 10*time.Second)
@@ -284,7 +284,7 @@ func TestARecordsTimestampIsNotItsDeadline(t *testing.T) {
 }
 
 func TestALargeRecordOfTheLargestBodyFits(t *testing.T) {
-	_, cfg := fake(t)
+	cfg := log(t, 0)
 	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{Topics(1, true)[0]}); err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestCloseFailsWhatIsBufferedAndCountsIt(t *testing.T) {
 }
 
 func TestTheMetricsAreWhatPrometheusAdvises(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	p, reg := producer(t, cfg, nil)
 	if err := p.Publish(within(t, 5*time.Second), &kgo.Record{Topic: topic, Key: []byte("k")}); err != nil {
 		t.Fatal(err)

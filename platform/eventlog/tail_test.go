@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -37,7 +36,7 @@ func tailed(t *testing.T, cfg Config, s TailSettings) []string {
 }
 
 func TestTailEndsAtTheEndAndBeginsWhereItIsTold(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(2, topic))
+	cfg := log(t, 2, topic)
 	if got := tailed(t, cfg, TailSettings{}); len(got) != 0 {
 		t.Errorf("an empty log: %v", got)
 	}
@@ -60,7 +59,7 @@ func TestTailEndsAtTheEndAndBeginsWhereItIsTold(t *testing.T) {
 }
 
 func TestTailReadsOnlyWhatWasCommittedAndStillFindsTheEnd(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	w := writer(t, cfg)
 	if err := w.Append(within(t, 5*time.Second), events("a")); err != nil {
 		t.Fatal(err)
@@ -74,7 +73,7 @@ func TestTailReadsOnlyWhatWasCommittedAndStillFindsTheEnd(t *testing.T) {
 }
 
 func TestTailFollowsUntilItIsStopped(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	fill(t, cfg, 2, nil)
 	got := make(chan string, 16)
 	ended := make(chan error, 1)
@@ -103,7 +102,7 @@ func TestTailFollowsUntilItIsStopped(t *testing.T) {
 }
 
 func TestTailHandsOverItsFunctionsErrorAndItsContexts(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	fill(t, cfg, 1, nil)
 	boom := errors.New("boom")
 	if err := Tail(within(t, 5*time.Second), cfg, TailSettings{Topics: []string{topic}}, func(*kgo.Record) error { return boom }); !errors.Is(err, boom) {

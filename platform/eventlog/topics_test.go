@@ -34,7 +34,7 @@ func configs(t *testing.T, adm *kadm.Client, name string) map[string]string {
 }
 
 func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
-	_, cfg := fake(t)
+	cfg := log(t, 0)
 	for _, local := range []bool{true, false} {
 		for _, topic := range Topics(4, local) {
 			for _, key := range []string{"cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type", "max.message.bytes"} {
@@ -81,7 +81,7 @@ func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
 }
 
 func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
-	_, cfg := fake(t)
+	cfg := log(t, 0)
 	cl, adm := client(t, cfg), admin(t, cfg)
 	first, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
 	if err != nil {
@@ -119,7 +119,7 @@ func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
 }
 
 func TestATopicThatSomebodyElseMadeGetsWhatItLacks(t *testing.T) {
-	_, cfg := fake(t)
+	cfg := log(t, 0)
 	adm := admin(t, cfg)
 	if r, err := adm.CreateTopic(within(t, 5*time.Second), 4, -1, nil, record.TopicTelemetry); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
@@ -127,8 +127,12 @@ func TestATopicThatSomebodyElseMadeGetsWhatItLacks(t *testing.T) {
 	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), Topics(4, true)); err != nil {
 		t.Fatal(err)
 	}
-	if got := configs(t, adm, record.TopicTelemetry)["retention.ms"]; got != "604800000" {
-		t.Errorf("retention.ms is %q", got)
+	// A controller says yes before each broker has heard.
+	var got string
+	for ctx := within(t, 5*time.Second); got != "604800000"; got = configs(t, adm, record.TopicTelemetry)["retention.ms"] {
+		if ctx.Err() != nil {
+			t.Fatalf("retention.ms is %q", got)
+		}
 	}
 }
 
@@ -175,7 +179,7 @@ func TestARefusalIsNotRetried(t *testing.T) {
 }
 
 func TestTwoProcessesMayEnsureAtTheSameTime(t *testing.T) {
-	_, cfg := fake(t)
+	cfg := log(t, 0)
 	ids := make(chan map[string]TopicID, 2)
 	for range 2 {
 		cl := client(t, cfg)

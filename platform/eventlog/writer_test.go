@@ -42,7 +42,7 @@ func events(names ...string) []*kgo.Record {
 }
 
 func TestAnAppendIsInTheLogWholeAndInOrder(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	w := writer(t, cfg)
 	first, second := events("a", "b", "c"), events("d")
 	for _, batch := range [][]*kgo.Record{first, nil, second} {
@@ -60,7 +60,7 @@ func TestAnAppendIsInTheLogWholeAndInOrder(t *testing.T) {
 }
 
 func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	old := writer(t, cfg)
 	if err := old.Append(within(t, 10*time.Second), events("old")); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
 }
 
 func TestAWriterThatIsFencedBeforeItsFirstWordSaysNothing(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	old := writer(t, cfg)
 	_ = writer(t, cfg)
 	if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) {
@@ -92,7 +92,7 @@ func TestAWriterThatIsFencedBeforeItsFirstWordSaysNothing(t *testing.T) {
 }
 
 func TestARefusedRecordTakesTheWholeAppendWithIt(t *testing.T) {
-	_, cfg := fake(t, kfake.SeedTopics(1, topic))
+	cfg := log(t, 1, topic)
 	w := writer(t, cfg)
 	batch := append(events("a"), &kgo.Record{Topic: topic, Value: []byte("b"), Partition: 7})
 	if err := w.Append(within(t, 10*time.Second), batch); err == nil || errors.Is(err, ErrReopen) {
