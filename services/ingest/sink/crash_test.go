@@ -50,15 +50,6 @@ func (p *process) kill() {
 	<-p.done
 }
 
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Each point of the protocol is died at, again and again, while messages come; what is left is then stored by a sink
 // that lives. MUSTER_TEST_CRASHES is how many deaths each point gets; the torture gives it more.
 func TestADeathAtAnyPointOfTheProtocolLosesAndDoublesNothing(t *testing.T) {

@@ -64,7 +64,7 @@ func (d *draft) openAt(ctx context.Context, rev uint64) error {
 }
 
 func (d *draft) settings(only *rows.Only) rows.Settings {
-	return rows.Settings{Gen: d.w.gen, Part: uint16(d.w.part), Rev: d.rev, StoredAt: time.Now().UnixMilli(), Only: only}
+	return rows.Settings{Gen: d.w.gen, Part: uint16(d.w.part), Rev: d.rev, Only: only}
 }
 
 // read reads a record into msg. A schema that is not known yet is waited for until the roster has read all that was

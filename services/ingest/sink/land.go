@@ -222,6 +222,7 @@ func (l *landing) send(ctx context.Context, b rows.Block, token string, first bo
 		}
 		l.asked = time.Now()
 	}
+	b.Stamp(time.Now().UnixMilli())
 	body, err := b.Data.Segments()
 	if err != nil {
 		return backoff.Permanent(fmt.Errorf("%s: %w", token, err))

@@ -33,6 +33,9 @@ func TestWhatIsSentIsStoredOnce(t *testing.T) {
 	if n := w.count("SELECT count() FROM DB.w_p1"); n == 0 {
 		t.Error("nothing went to the wide table")
 	}
+	if n := w.count("SELECT count() FROM DB.ledger WHERE stored_at < got"); n != 0 {
+		t.Errorf("%d records were stored before the gateway accepted them", n)
+	}
 	if held := s.metric("muster_sink_buffered_bytes"); held != 0 {
 		t.Errorf("%v bytes are still held after the end", held)
 	}

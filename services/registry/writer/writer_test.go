@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/platform/roster"
 	"muster.dev/proto/event"
 	"muster.dev/proto/identity"
@@ -28,14 +29,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var topics = []logtest.Topic{{Name: record.TopicRegistry, Partitions: 1}}
+
+// cluster is a broker that does what it is told.
 func cluster(t *testing.T) (*kfake.Cluster, eventlog.Config) {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, record.TopicRegistry))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c, eventlog.Config{Brokers: c.ListenAddrs()}
+	c, seeds := logtest.Fake(t, topics)
+	return c, eventlog.Config{Brokers: seeds}
+}
+
+// onLog is any broker: one in memory, or the real one of logtest.Env.
+func onLog(t *testing.T) eventlog.Config {
+	t.Helper()
+	return eventlog.Config{Brokers: logtest.Start(t, topics...)}
 }
 
 // run makes a writer work until the test, or stop, ends it.
@@ -75,7 +81,7 @@ func fold(t *testing.T, cfg eventlog.Config) *roster.State {
 }
 
 func TestWhatWasAnsweredStandsInTheLog(t *testing.T) {
-	_, cfg := cluster(t)
+	cfg := onLog(t)
 	w, stop := run(t, cfg)
 	for i, want := range []uint32{1, 2, 2, 3} {
 		id := []string{"a", "b", "b", "c"}[i]
@@ -106,7 +112,7 @@ func TestWhatWasAnsweredStandsInTheLog(t *testing.T) {
 }
 
 func TestManyAtOnceGetDenseNumbers(t *testing.T) {
-	_, cfg := cluster(t)
+	cfg := onLog(t)
 	w, _ := run(t, cfg)
 	const devices = 500
 	var mu sync.Mutex
@@ -141,7 +147,7 @@ func TestManyAtOnceGetDenseNumbers(t *testing.T) {
 // The old writer is the zombie: it believes that it has the place, and must learn that it has not before anything of
 // its own is in the log.
 func TestTheLastWriterFencesTheFormer(t *testing.T) {
-	_, cfg := cluster(t)
+	cfg := onLog(t)
 	old, stopOld := run(t, cfg)
 	if _, err := old.Do(soon(t), "old", "", enrol("a")); err != nil {
 		t.Fatal(err)
@@ -193,7 +199,7 @@ func TestAFailedWriteIsFoldedAgain(t *testing.T) {
 }
 
 func TestAForeignRecordIsIgnored(t *testing.T) {
-	_, cfg := cluster(t)
+	cfg := onLog(t)
 	client, err := kgo.NewClient(append(cfg.Options(), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		t.Fatal(err)

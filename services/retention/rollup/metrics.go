@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "muster_rollup_passes_total", Help: "Passes over the ledger by outcome.",
 		}, []string{"outcome"}),
 		hours: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "muster_rollup_hours_computed_total", Help: "Hours that were computed and put in place.",
+			Name: "muster_rollup_buckets_computed_total", Help: "Buckets of one hour that were computed and put in place.",
 		}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "muster_rollup_pass_duration_seconds", Help: "Time that a pass took.",

@@ -180,15 +180,12 @@ func TestAMessageOfOldReadingsTouchesItsOwnHoursOnly(t *testing.T) {
 	h.message(1, "a", past(5), 10)
 	h.pass(r)
 	h.check("an import")
-	dirty, _, err := r.touched(t.Context(), progress{}, nil, past(0).Unix()/3600)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tables, err := r.wideTables(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dirty, _, err = r.touched(t.Context(), progress{}, tables, past(0).Unix()/3600); err != nil {
+	dirty, _, err := r.touched(t.Context(), progress{}, tables, past(0).Unix()/3600)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if n := dirty.len(); n != 67+1 {

@@ -4,7 +4,7 @@
 // A Message reads one record; a Sheet gathers the records of one plan, each
 // with the outcome that was decided for it. The rows are a pure function of
 // the records, the schema revision and those outcomes. No clock is read but
-// for stored_at, which the caller hands in.
+// for stored_at, which the caller stamps.
 //
 // It decides nothing about duplicates and sends nothing.
 package rows

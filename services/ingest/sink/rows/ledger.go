@@ -41,7 +41,7 @@ func (t *ledgerTable) reset() {
 }
 
 func (t *ledgerTable) sheet() Block {
-	return Block{Table: TableLedger, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(monthID)}
+	return Block{Table: TableLedger, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(monthID), stored: t.stored}
 }
 
 // ledgerRow is what a record came to. t0 and t1 are Unix ms.
@@ -74,7 +74,7 @@ func (s *Sheet) putLedger(m *Message, r ledgerRow) {
 	t.n.Append(r.n)
 	t.faults.Append(r.faults)
 	t.bytes.Append(uint32(len(m.Value)))
-	t.stored.Append(s.set.StoredAt)
+	t.stored.Append(0) // until Stamp
 	t.tally.add(month, 1)
 	t.samples += uint64(r.n)
 	s.bytes += ledgerBytes

@@ -52,14 +52,26 @@ type Block struct {
 	// Parts is how many rows each of the table's partitions gets, by partition id. A block lands partition by
 	// partition: each wholly, or not at all.
 	Parts map[string]uint64
+
+	stored *native.Fixed[int64] // the ledger's stored_at; nil in the others
+}
+
+// Stamp sets the ledger's stored_at, Unix ms, in all of the block: it is for lag alone, and so the instant of
+// sending. The other tables have no such column.
+func (b Block) Stamp(now int64) {
+	if b.stored == nil {
+		return
+	}
+	for i := range b.stored.Values() {
+		b.stored.Values()[i] = now
+	}
 }
 
 // Settings is what the rows of a plan are a function of, beside its records.
 type Settings struct {
-	Gen      uint16 // stands for the topic's id
-	Part     uint16
-	Rev      uint64
-	StoredAt int64 // Unix ms; in the ledger, for lag alone
+	Gen  uint16 // stands for the topic's id
+	Part uint16
+	Rev  uint64
 	// Only leaves out what is not of these partitions of this table, for a block that repairs it. The sheet's
 	// other tables then mean nothing.
 	Only *Only
