@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/identity"
@@ -36,6 +37,7 @@ type registry struct {
 
 func newRegistry(t *testing.T, opts ...kfake.Opt) *registry {
 	t.Helper()
+	logtest.OnlyFake(t)
 	network := &kfake.VirtualNetwork{}
 	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.ListenFn(network.Listen), kfake.SeedTopics(1, record.TopicRegistry)}, opts...)...)
 	if err != nil {
@@ -476,7 +478,7 @@ func TestWhoWaitsIsLetGoByHisContext(t *testing.T) {
 }
 
 func TestManyReadAndOneFoldsAtTheSameTime(t *testing.T) {
-	r := newRegistry(t)
+	r := onLog(t)
 	r.say(event.ProfileDefined{Profile: 1, Name: "pump"})
 	roster, _ := r.follow()
 	var readers sync.WaitGroup
