@@ -13,7 +13,7 @@ BENCHTIME ?= 1s
 SEED    ?=
 CRASHES ?= 200
 
-.PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e image clean
+.PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -60,18 +60,26 @@ race: engine ## every test under the race detector
 fuzz: ## each fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
+.PHONY: test-kafka
+test-kafka: engine ## what speaks to the log, on a real one: .ci/kafka/run make test-kafka
+	@[ -n "$${MUSTER_TEST_KAFKA:-}" ] || { echo "MUSTER_TEST_KAFKA names no broker; .ci/kafka/run make test-kafka starts one"; exit 2; }
+	go test -count=1 -p 1 -timeout 15m ./platform/eventlog/... ./platform/roster ./platform/principals ./services/registry/writer ./services/ingest/sink
+
 bench: engine ## the figures, beside the machine's floor of the same run
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m work
 
 torture: engine build ## the fault matrix in full; SEED=n replays a run
 	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) MUSTER_TEST_SEED=$(SEED) MUSTER_TEST_CRASHES=$(CRASHES) \
-	  go test -count=1 -v -p 1 -timeout 6h -run '^TestTorture|^TestADeath' work
+	  go test -count=1 -v -p 1 -timeout 6h -run '^TestTorture|^TestADeath|^TestMembersThat|^TestAProcessThatWasStopped' work
 
 e2e: engine ## the whole stack through its public surface
 	go test -count=1 -v -timeout 15m -run '^TestStack|^TestReadme' ./cmd/muster
 
+trial: engine ## the Compose stack on a Docker engine, with stand-ins for images that cannot be pulled
+	deploy/standin/try
+
 image: ## the services' image
-	docker build -f deploy/compose/Dockerfile --build-arg VERSION=$(VERSION) -t muster:$(VERSION) .
+	docker build -f deploy/compose/Dockerfile -t muster/services:local .
 
 clean: ## what was built; the data stays
 	rm -rf bin
