@@ -404,7 +404,8 @@ func (s *site) prints() (samples, ledger string) {
 		}
 		return fmt.Sprintf("%d rows, sum %016x", n, sum)
 	}
-	return one("SELECT count(), sum(cityHash64(device, metric, ts, value, ifNull(int, 0), isNull(int), text, fw)) FROM muster.samples"),
+	// A text's value is no number, and which of the many it is says nothing.
+	return one("SELECT count(), sum(cityHash64(device, metric, ts, if(isNaN(value), 0, value), isNaN(value), ifNull(int, 0), isNull(int), text, fw)) FROM muster.samples"),
 		one("SELECT count(), sum(cityHash64(topic_gen, part, off, toString(outcome), device_no, boot, seq, hash, got, t0, t1, n, faults, bytes)) FROM muster.ledger")
 }
 
