@@ -30,7 +30,7 @@ func everyOther(n int) func(kmsg.Request) bool {
 }
 
 func TestACommitThatWasTakenAndTimedOutDoublesNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newFaultyWorld(t)
 	w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RequestTimedOut, Count: -1, When: everyOther(3)})
 	s := w.start(w.cfg)
 	for range 8 {
@@ -47,7 +47,7 @@ func TestACommitThatWasTakenAndTimedOutDoublesNothing(t *testing.T) {
 func TestARejectedCommitGivesThePartitionUpAndLosesNothing(t *testing.T) {
 	for _, err := range []*kerr.Error{kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.RebalanceInProgress, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress} {
 		t.Run(err.Message, func(t *testing.T) {
-			w := newWorld(t)
+			w := newFaultyWorld(t)
 			w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: err, Count: 4, When: everyOther(2)})
 			s := w.start(w.cfg)
 			for range 5 {

@@ -2,12 +2,14 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
@@ -250,12 +252,20 @@ func TestATopicThatWasCreatedAgainIsStoredFromItsStart(t *testing.T) {
 // recreate deletes the telemetry topic and makes it again; what was sent to it is forgotten.
 func (w *world) recreate() {
 	w.t.Helper()
+	before, err := w.adm.ListTopics(w.t.Context(), record.TopicTelemetry)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	if _, err := w.adm.DeleteTopic(w.t.Context(), record.TopicTelemetry); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.adm.CreateTopic(w.t.Context(), parts, 1, nil, record.TopicTelemetry); err != nil {
-		w.t.Fatal(err)
-	}
+	w.until("the topic is made again", 10*time.Second, func() (bool, string) {
+		if _, err := w.adm.CreateTopic(w.t.Context(), parts, 1, nil, record.TopicTelemetry); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return false, err.Error()
+		}
+		now, err := w.adm.ListTopics(w.t.Context(), record.TopicTelemetry)
+		return err == nil && now.Error() == nil && now[record.TopicTelemetry].ID != before[record.TopicTelemetry].ID, fmt.Sprint(err, now.Error())
+	})
 	w.cl.PurgeTopicsFromClient(record.TopicTelemetry)
 	w.defineTopics(record.TopicTelemetry)
 	w.sent, w.records, w.want = nil, map[string]int{}, map[string]int{}

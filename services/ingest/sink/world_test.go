@@ -26,6 +26,7 @@ import (
 
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/warehousetest"
@@ -106,7 +107,7 @@ func runSink(ctx context.Context, cfg Config, reg prometheus.Registerer, log *sl
 // world is a broker, a registry's log, a store and what was sent.
 type world struct {
 	t       testing.TB
-	cluster *kfake.Cluster
+	cluster *kfake.Cluster // nil on a real broker
 	cfg     Config
 	house   *warehouse.Warehouse
 	cl      *kgo.Client
@@ -138,7 +139,22 @@ func name(no uint32) string { return "dev-" + strconv.Itoa(int(no)) }
 
 const parts = 4
 
-func newWorld(t testing.TB, opts ...kfake.Opt) *world {
+// newWorld has any broker: one in memory, or the real one of logtest.Env.
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	return worldOn(t, nil, logtest.Start(t, topics...))
+}
+
+// newFaultyWorld has a broker that does what it is told.
+func newFaultyWorld(t testing.TB) *world {
+	t.Helper()
+	cluster, seeds := logtest.Fake(t, topics)
+	return worldOn(t, cluster, seeds)
+}
+
+var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: parts}, {Name: record.TopicEvents, Partitions: parts}, {Name: record.TopicRegistry, Partitions: 1}}
+
+func worldOn(t testing.TB, cluster *kfake.Cluster, seeds []string) *world {
 	t.Helper()
 	store := warehousetest.Config(t)
 	house, err := warehouse.Open(store)
@@ -149,14 +165,6 @@ func newWorld(t testing.TB, opts ...kfake.Opt) *world {
 	if err := house.Migrate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{
-		kfake.NumBrokers(1), kfake.SeedTopics(parts, record.TopicTelemetry, record.TopicEvents), kfake.SeedTopics(1, record.TopicRegistry),
-		kfake.GroupMinSessionTimeout(50 * time.Millisecond),
-	}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	w := &world{t: t, cluster: cluster, house: house, seqs: map[uint32]uint64{}, records: map[string]int{}, want: map[string]int{}, boot: 1}
 	seed := rand.Uint64()
 	if s := os.Getenv("MUSTER_TEST_SEED"); s != "" {
@@ -167,12 +175,12 @@ func newWorld(t testing.TB, opts ...kfake.Opt) *world {
 	t.Logf("seed %d (MUSTER_TEST_SEED replays it)", seed)
 	w.rng = rand.New(rand.NewPCG(seed, 7))
 	w.cfg = DefaultConfig()
-	w.cfg.Log = eventlog.Config{Brokers: cluster.ListenAddrs(), ClientID: "test"}
+	w.cfg.Log = eventlog.Config{Brokers: seeds, ClientID: "test"}
 	w.cfg.Warehouse = store
 	w.cfg.Linger = 30 * time.Millisecond
 	w.cfg.Settle = 100 * time.Millisecond
 	w.cfg.SessionTimeout = 500 * time.Millisecond
-	w.cl, err = kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(20*time.Millisecond))
+	w.cl, err = kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MetadataMinAge(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
