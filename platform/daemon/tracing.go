@@ -17,7 +17,7 @@ import (
 )
 
 // newTracing gives a provider that exports to endpoint, or one that does nothing. A caller's sampling decision is
-// followed; a trace that begins here is kept with the given ratio.
+// followed; a trace that begins here is kept with the given ratio, or if it links to one that is kept.
 func newTracing(ctx context.Context, s Settings, log *slog.Logger, reg prometheus.Registerer) (trace.TracerProvider, func(context.Context) error, error) {
 	nothing := func(context.Context) error { return nil }
 	if s.OTLPEndpoint == "" {
@@ -36,7 +36,7 @@ func newTracing(ctx context.Context, s Settings, log *slog.Logger, reg prometheu
 	}
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(reported),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(s.TraceRatio))),
+		sdktrace.WithSampler(sdktrace.ParentBased(linked{sdktrace.TraceIDRatioBased(s.TraceRatio)})),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "muster-"+s.Name),
 			attribute.String("service.version", s.Version),
@@ -44,6 +44,21 @@ func newTracing(ctx context.Context, s Settings, log *slog.Logger, reg prometheu
 	)
 	return provider, provider.Shutdown, nil
 }
+
+// linked keeps what links to something that is kept: a batch has no parent, and without it a request that was traced
+// would end at the log.
+type linked struct{ sdktrace.Sampler }
+
+func (l linked) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	for _, link := range p.Links {
+		if link.SpanContext.IsSampled() {
+			return sdktrace.AlwaysSample().ShouldSample(p)
+		}
+	}
+	return l.Sampler.ShouldSample(p)
+}
+
+func (l linked) Description() string { return "Linked{" + l.Sampler.Description() + "}" }
 
 // reportedExporter counts what could not be exported and says so once per outage: the SDK would hand each failure
 // to a global handler.

@@ -42,22 +42,25 @@ func (g *Gateway) publish(c *call, r *http.Request) (answer.Reason, *answer.Prob
 	select {
 	case err := <-c.acked:
 		c.timer.Stop()
-		if traced != nil {
-			traced.end(err)
-		}
 		if err != nil {
 			p := c.unconfirmed(err)
+			if traced != nil {
+				traced.failed(err, p.Reason)
+			}
 			return p.Reason, p
+		}
+		if traced != nil {
+			traced.stored(&c.record)
 		}
 		g.metrics.accepted(c.stream, c.receipt.Values, c.faults, time.Since(c.at))
 		return answer.Stored, nil
 	case <-c.timer.C:
 		// The record stays with the log's client, which goes on trying, and with it the call's memory.
 		c.spoiled.Store(true)
-		if traced != nil {
-			traced.end(errSilent)
-		}
 		p := c.problemf(answer.LogSilent, "", int64(g.cfg.AckTimeout.Seconds()), "The log did not answer within %v, so nobody knows whether it has the message. Send it again under the same seq.", g.cfg.AckTimeout)
+		if traced != nil {
+			traced.failed(errSilent, p.Reason)
+		}
 		return p.Reason, p
 	}
 }
@@ -114,14 +117,21 @@ func (c *call) compose(traced *spans) {
 	if traced != nil {
 		headers = append(headers, kgo.RecordHeader{Key: record.HeaderTraceparent, Value: traced.traceparent()})
 	}
-	topic := record.TopicTelemetry
 	if c.stream == events {
-		topic, headers = record.TopicEvents, append(headers, c.cloudEvent()...)
+		headers = append(headers, c.cloudEvent()...)
 	}
 	c.record = kgo.Record{
-		Topic: topic, Key: c.key, Value: c.value, Headers: headers,
+		Topic: c.stream.topic(), Key: c.key, Value: c.value, Headers: headers,
 		Timestamp: time.UnixMilli(c.at.UnixMilli()), // what Judge judged by
 	}
+}
+
+// topic is where the stream's messages go.
+func (s stream) topic() string {
+	if s == events {
+		return record.TopicEvents
+	}
+	return record.TopicTelemetry
 }
 
 // stampOf is what the sink decides by.

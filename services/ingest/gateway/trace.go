@@ -3,15 +3,20 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"muster.dev/services/ingest/gateway/answer"
 )
 
 // spans are the two of one request: the server's, and within it the one of the record on its way to the log.
-type spans struct{ server, produce trace.Span }
+type spans struct{ server, send trace.Span }
 
 // trace begins the spans of a sampled request; nil when nothing is traced or this request is not sampled. A device's own
 // decision in its traceparent is followed.
@@ -30,26 +35,40 @@ func (g *Gateway) trace(c *call, r *http.Request) *spans {
 		return nil
 	}
 	server.SetAttributes(
+		semconv.HTTPRequestMethodPost, semconv.HTTPRoute(r.URL.Path), semconv.URLScheme("https"), semconv.URLPath(r.URL.Path),
 		attribute.String("muster.device", string(c.device.ID)),
 		attribute.Int("muster.values", c.receipt.Values),
-		attribute.Int("muster.bytes", len(c.value)),
 	)
-	_, produce := g.tracer.Start(ctx, "publish "+c.stream.String(), trace.WithSpanKind(trace.SpanKindProducer))
-	return &spans{server, produce}
+	topic := c.stream.topic()
+	_, send := g.tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
+		semconv.MessagingDestinationName(topic), semconv.MessagingMessageBodySize(len(c.value)),
+	))
+	return &spans{server, send}
 }
 
 // traceparent is what the record carries (W3C Trace Context, version 00).
 func (s *spans) traceparent() []byte {
-	sc := s.produce.SpanContext()
+	sc := s.send.SpanContext()
 	return []byte("00-" + sc.TraceID().String() + "-" + sc.SpanID().String() + "-01")
 }
 
-func (s *spans) end(err error) {
-	if err != nil {
-		s.produce.RecordError(err)
-		s.produce.SetStatus(codes.Error, "not confirmed")
-		s.server.SetStatus(codes.Error, "not confirmed")
+// stored ends the spans of a record that the log has.
+func (s *spans) stored(rec *kgo.Record) {
+	s.send.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(rec.Partition))), semconv.MessagingKafkaOffset(int(rec.Offset)))
+	s.send.End()
+	s.server.SetAttributes(semconv.HTTPResponseStatusCode(http.StatusOK))
+	s.server.End()
+}
+
+// failed ends the spans of a record that the log has not confirmed, with what the device is told.
+func (s *spans) failed(err error, reason answer.Reason) {
+	s.send.RecordError(err)
+	for _, span := range []trace.Span{s.send, s.server} {
+		span.SetAttributes(semconv.ErrorTypeKey.String(reason.String()))
+		span.SetStatus(codes.Error, "not confirmed")
 	}
-	s.produce.End()
+	s.server.SetAttributes(semconv.HTTPResponseStatusCode(reason.Status()))
+	s.send.End()
 	s.server.End()
 }

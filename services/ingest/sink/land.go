@@ -26,7 +26,7 @@ const clockSlack = 3 * time.Second
 // land brings a plan into the store. On nil, every row of it is there, once. In doubt from the start means that
 // another may have sent parts of it before.
 func (w *worker) land(ctx context.Context, p plan.Plan, d *draft, doubt bool) error {
-	ctx, span := w.sink.trace(ctx, p, d)
+	ctx, span := w.sink.trace(ctx, w.place, p, d)
 	defer span.End()
 	l := &landing{worker: w, plan: p, draft: d, doubt: doubt, asked: time.Now()}
 	for i, b := range d.sheet.Blocks() {

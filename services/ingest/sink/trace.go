@@ -2,10 +2,12 @@ package sink
 
 import (
 	"context"
+	"strconv"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"muster.dev/services/ingest/sink/plan"
@@ -16,8 +18,8 @@ import (
 const maxLinks = 128
 
 // trace begins the span of a plan. A plan has many parents, so it is none's child: it links to the requests whose
-// records it stores, as far as they were sampled.
-func (s *Sink) trace(ctx context.Context, p plan.Plan, d *draft) (context.Context, trace.Span) {
+// records it stores, as far as they were sampled, and is kept if one of them was.
+func (s *Sink) trace(ctx context.Context, at place, p plan.Plan, d *draft) (context.Context, trace.Span) {
 	var links []trace.Link
 	for _, r := range d.records {
 		parent := rows.Traceparent(r)
@@ -26,28 +28,29 @@ func (s *Sink) trace(ctx context.Context, p plan.Plan, d *draft) (context.Contex
 		}
 		from := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": parent})
 		if sc := trace.SpanContextFromContext(from); sc.IsSampled() {
-			if links = append(links, trace.Link{SpanContext: sc}); len(links) == maxLinks {
+			link := trace.Link{SpanContext: sc, Attributes: []attribute.KeyValue{semconv.MessagingKafkaOffset(int(r.Offset))}}
+			if links = append(links, link); len(links) == maxLinks {
 				break
 			}
 		}
 	}
-	return s.tracer.Start(ctx, "sink.plan", trace.WithNewRoot(), trace.WithLinks(links...), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("messaging.system", "kafka"),
-		attribute.Int64("messaging.kafka.offset", p.From),
-		attribute.Int("messaging.batch.message_count", len(d.records)),
-		attribute.Int64("muster.partition", int64(p.Part)),
+	return s.tracer.Start(ctx, "process "+at.topic, trace.WithNewRoot(), trace.WithLinks(links...), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
+		semconv.MessagingDestinationName(at.topic), semconv.MessagingDestinationPartitionID(strconv.Itoa(int(at.part))),
+		semconv.MessagingConsumerGroupName(s.cfg.Group), semconv.MessagingBatchMessageCount(len(d.records)),
+		attribute.String("muster.plan", p.Name()),
 	))
 }
 
 // traceInsert begins the span of one insert; the returned function ends it.
 func (s *Sink) traceInsert(ctx context.Context, b rows.Block) (context.Context, func(error)) {
-	ctx, span := s.tracer.Start(ctx, "sink.insert", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
-		attribute.String("db.system", "clickhouse"),
-		attribute.String("db.collection.name", b.Table),
+	ctx, span := s.tracer.Start(ctx, "INSERT "+b.Table, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+		semconv.DBSystemNameClickHouse, semconv.DBNamespace(s.cfg.Warehouse.Database), semconv.DBCollectionName(b.Table), semconv.DBOperationName("INSERT"),
 		attribute.Int("muster.rows", b.Rows),
 	))
 	return ctx, func(err error) {
 		if err != nil {
+			span.SetAttributes(semconv.ErrorTypeKey.String(classOf(err)))
 			span.SetStatus(codes.Error, err.Error())
 		}
 		span.End()
