@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,6 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m)
 }
-
-var secrets = Secrets{Admin: "a-secret", Gateway: "g-secret", Sink: "s-secret", Registry: "r-secret", Reader: "p-secret"}
 
 func start(t *testing.T, cfg Config) *Broker {
 	t.Helper()
@@ -164,8 +163,8 @@ func TestATopicIsNotCreatedByNamingIt(t *testing.T) {
 
 func TestARestartKeepsRecordsAndCommitsAndTakesTheNewSecrets(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, Config{DataDir: dir, Sync: true, Users: StandardUsers(secrets)})
-	admin := client(t, b.Addr(), "admin", secrets.Admin)
+	b := start(t, Config{DataDir: dir, Sync: true, Users: users()})
+	admin := client(t, b.Addr(), "admin", secretOf("admin"))
 	createTopics(t, admin, topicTelemetry)
 	for _, v := range []string{"one", "two"} {
 		if err := produce(t, admin, topicTelemetry, v); err != nil {
@@ -180,22 +179,22 @@ func TestARestartKeepsRecordsAndCommitsAndTakesTheNewSecrets(t *testing.T) {
 	admin.Close()
 	b.Close()
 
-	changed := secrets
-	changed.Sink = "another"
-	b = start(t, Config{DataDir: dir, Sync: true, Users: StandardUsers(changed)})
-	got, err := readAll(t, b.Addr(), "sink", "another", topicTelemetry)
+	changed := users()
+	changed[slices.IndexFunc(changed, func(u User) bool { return u.Name == "follower" })].Secret = "another"
+	b = start(t, Config{DataDir: dir, Sync: true, Users: changed})
+	got, err := readAll(t, b.Addr(), "follower", "another", topicTelemetry)
 	if err != nil || strings.Join(got, " ") != "one two" {
 		t.Fatalf("read back %v, %v", got, err)
 	}
-	sink := client(t, b.Addr(), "sink", "another")
-	offs, err := kadm.NewClient(sink).FetchOffsets(within(t), "muster-sink")
+	follower := client(t, b.Addr(), "follower", "another")
+	offs, err := kadm.NewClient(follower).FetchOffsets(within(t), "muster-sink")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if o, ok := offs.Lookup(topicTelemetry, 0); !ok || o.At != 1 || o.Metadata != "the plan" {
 		t.Fatalf("commit read back: %+v", o)
 	}
-	old := client(t, b.Addr(), "sink", secrets.Sink)
+	old := client(t, b.Addr(), "follower", secretOf("follower"))
 	if err := old.Ping(within(t)); err == nil {
 		t.Fatal("the old secret still opens the door")
 	}

@@ -13,16 +13,17 @@ import (
 	"muster.dev/embedded/kafka"
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/principals"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
 )
 
-// The rights of the local stack's principals are enough for what each does, and no one but the registry can write
+// The rights of the principals are enough for what each does, and no one but the registry can write
 // what the roster reads.
 func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 	broker, err := kafka.Start(kafka.Config{
 		Listen: "127.0.0.1:0", DataDir: t.TempDir(),
-		Users: kafka.StandardUsers(kafka.Secrets{Admin: "a", Gateway: "g", Sink: "s", Registry: "r", Reader: "e"}),
+		Users: []kafka.User{{Name: principals.Admin, Secret: "a", Super: true}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,16 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 
-	cl, err := kgo.NewClient(as("registry", "r").Options()...)
+	admin, err := kgo.NewClient(as(principals.Admin, "a").Options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(admin.Close)
+	if err := principals.Ensure(ctx, admin, map[string]string{principals.Gateway: "g", principals.Sink: "s", principals.Registry: "r", principals.Reader: "e"}); err != nil {
+		t.Fatal(err)
+	}
+
+	cl, err := kgo.NewClient(as(principals.Registry, "r").Options()...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +54,7 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 			t.Fatalf("the registry makes the topics: %v", err)
 		}
 	}
-	w, err := eventlog.OpenWriter(ctx, as("registry", "r"), "muster.registry")
+	w, err := eventlog.OpenWriter(ctx, as(principals.Registry, "r"), principals.TransactionalPrefix)
 	if err != nil {
 		t.Fatalf("the registry opens its log: %v", err)
 	}
@@ -53,7 +63,7 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 		t.Fatalf("the registry writes its log: %v", err)
 	}
 
-	for user, secret := range map[string]daemon.Secret{"gateway": "g", "sink": "s"} {
+	for user, secret := range map[string]daemon.Secret{principals.Gateway: "g", principals.Sink: "s"} {
 		r, err := Follow(as(user, secret), Settings{})
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +81,7 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 		<-ended
 	}
 
-	p, err := eventlog.NewProducer(as("gateway", "g"), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
+	p, err := eventlog.NewProducer(as(principals.Gateway, "g"), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +96,11 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 	if err := p.Publish(ctx, forged); !errors.Is(err, kerr.TopicAuthorizationFailed) {
 		t.Errorf("the gateway writes the registry's log: %v", err)
 	}
-	if w, err := eventlog.OpenWriter(ctx, as("gateway", "g"), "muster.registry"); err == nil {
+	if w, err := eventlog.OpenWriter(ctx, as(principals.Gateway, "g"), principals.TransactionalPrefix); err == nil {
 		w.Close()
 		t.Error("the gateway takes the registry's place")
 	}
-	if err := eventlog.Tail(ctx, as("reader", "e"), eventlog.TailSettings{Topics: []string{record.TopicTelemetry}}, func(*kgo.Record) error { return nil }); err != nil {
+	if err := eventlog.Tail(ctx, as(principals.Reader, "e"), eventlog.TailSettings{Topics: []string{record.TopicTelemetry}}, func(*kgo.Record) error { return nil }); err != nil {
 		t.Errorf("a reader reads telemetry: %v", err)
 	}
 }

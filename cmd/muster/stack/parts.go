@@ -120,9 +120,9 @@ const (
 func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 	cfg := kafka.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.Log = c.Listen, c.DataDir, p.Log
-	cfg.Users = kafka.StandardUsers(kafka.Secrets{
-		Admin: c.Secrets.Admin.Reveal(), Gateway: c.Secrets.Gateway.Reveal(), Sink: c.Secrets.Sink.Reveal(),
-		Registry: c.Secrets.Registry.Reveal(), Reader: c.Secrets.Reader.Reveal(),
+	cfg.Users = logUsers(map[string]daemon.Secret{
+		principals.Admin: c.Secrets.Admin, principals.Gateway: c.Secrets.Gateway, principals.Sink: c.Secrets.Sink,
+		principals.Registry: c.Secrets.Registry, principals.Reader: c.Secrets.Reader,
 	})
 	cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
 	broker, err := kafka.Start(cfg)
