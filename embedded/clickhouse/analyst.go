@@ -24,6 +24,9 @@ var (
 	analystNever = []string{"file", "catboostevaluate", "executable", "aigenerate", "aiclassify", "aiextract", "aiembed", "aitranslate"}
 )
 
+// diskPerQuery bounds what a sort or a join of an analyst puts on disk, which is the tables' disk.
+const diskPerQuery = 4 << 30
+
 // capped are the settings that an analyst may lower but not raise, with their bound.
 func (l Limits) capped() map[string]int64 {
 	return map[string]int64{
@@ -31,6 +34,7 @@ func (l Limits) capped() map[string]int64 {
 		"max_execution_time": int64(l.Time.Seconds()),
 		"max_threads":        int64(l.Threads),
 		"max_result_bytes":   l.MaxResult,
+		"max_temporary_data_on_disk_size_for_query": diskPerQuery,
 	}
 }
 
@@ -41,7 +45,16 @@ var fixed = []string{
 	"allow_introspection_functions", "format_schema", "format_schema_source", "input_format_allow_errors_num",
 	"max_final_threads", "max_parsing_threads", "max_streams_to_max_threads_ratio",
 	"additional_table_filters", "additional_result_filter", "parallel_replicas_custom_key", "dialect", "polyglot_dialect", "implicit_select",
+	"send_logs_level", "max_query_size", "max_subquery_depth", "max_temporary_data_on_disk_size_for_user",
 	"format_template_resultset", "format_template_row", "format_template_row_format", "format_template_resultset_format",
+}
+
+// fixedPrefixes begin the names of more of them: how deep and how long the parser may go, where no limit of time
+// reaches; timers whose signals hit threads that run Go; the priority of the engine's threads.
+var fixedPrefixes = []string{"max_parser_", "max_ast_", "max_expanded_ast_", "query_profiler_", "memory_profiler_", "os_thread", "trace_profile_"}
+
+func isFixed(name string) bool {
+	return slices.Contains(fixed, name) || slices.ContainsFunc(fixedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // check refuses what an analyst may not say.
@@ -71,7 +84,7 @@ func (l Limits) check(sql string, s statement) error {
 		if !settings || i+2 >= len(s.tokens) || sql[s.tokens[i+1].from:s.tokens[i+1].to] != "=" {
 			continue
 		}
-		if slices.Contains(fixed, name) {
+		if isFixed(name) {
 			return exceptionf(codeConstraint, "Setting %s should not be changed. (SETTING_CONSTRAINT_VIOLATION)", name)
 		}
 		if most, ok := capped[name]; ok {
@@ -90,7 +103,7 @@ func (l Limits) session(c *conn, settings []setting) error {
 	capped := l.capped()
 	var asked []setting
 	for _, s := range settings {
-		if slices.Contains(fixed, s.name) {
+		if isFixed(strings.ToLower(s.name)) {
 			if s.name == "readonly" {
 				continue // Grafana and others say readonly=1 or 2 to be safe, and it is
 			}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ClickHouse/ch-go/compress"
 )
@@ -70,6 +71,10 @@ func contentType(format string) string {
 func (a *answer) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
+	}
+	if a.q.analyst {
+		// Who does not take his answer holds a place that others wait for.
+		a.q.deadlines(time.Time{}, time.Now().Add(a.q.s.cfg.Analysts.Patience))
 	}
 	if !a.begun {
 		switch {

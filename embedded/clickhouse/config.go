@@ -28,6 +28,8 @@ type Config struct {
 	MaxMemory int64
 	// MaxBody bounds the body of one INSERT after decompression, in bytes; it is one block in memory.
 	MaxBody int64
+	// MaxConnections is how many are open at once: what is above is closed, so that files stay for the engine.
+	MaxConnections int
 	// MaxServices is how many requests with credentials run at once; more wait.
 	MaxServices int
 	// Analysts bounds requests without credentials.
@@ -41,6 +43,9 @@ type Config struct {
 // Limits bounds what analysts can take from the services beside them.
 type Limits struct {
 	Queries   int           // at once
+	Requests  int           // at once, those that are read, wait or are written among them; more get 503
+	Query     int64         // bytes of a statement
+	Patience  time.Duration // for a request to come, and again for its answer to be taken
 	Wait      time.Duration // for a place; then 503
 	Memory    int64         // bytes a query
 	Time      time.Duration // a query
@@ -51,16 +56,17 @@ type Limits struct {
 // DefaultConfig is a durable store on ClickHouse's usual port.
 func DefaultConfig() Config {
 	return Config{
-		Listen:       "127.0.0.1:8123",
-		Database:     "muster",
-		ServiceUser:  "muster",
-		Sync:         true,
-		MaxMemory:    4 << 30,
-		MaxBody:      512 << 20,
-		MaxServices:  16,
-		DrainTimeout: 10 * time.Second,
+		Listen:         "127.0.0.1:8123",
+		Database:       "muster",
+		ServiceUser:    "muster",
+		Sync:           true,
+		MaxMemory:      4 << 30,
+		MaxBody:        512 << 20,
+		MaxServices:    16,
+		MaxConnections: 4096,
+		DrainTimeout:   10 * time.Second,
 		Analysts: Limits{
-			Queries: 3, Wait: 10 * time.Second, Memory: 1 << 30, Time: 30 * time.Second,
+			Queries: 3, Requests: 256, Query: 256 << 10, Patience: 20 * time.Second, Wait: 10 * time.Second, Memory: 1 << 30, Time: 30 * time.Second,
 			Threads: max(1, runtime.NumCPU()/2), MaxResult: 128 << 20,
 		},
 	}
@@ -75,8 +81,12 @@ func (c Config) withDefaults() Config {
 	fill(&c.MaxMemory, d.MaxMemory)
 	fill(&c.MaxBody, d.MaxBody)
 	fill(&c.MaxServices, d.MaxServices)
+	fill(&c.MaxConnections, d.MaxConnections)
 	fill(&c.DrainTimeout, d.DrainTimeout)
 	fill(&c.Analysts.Queries, d.Analysts.Queries)
+	fill(&c.Analysts.Requests, d.Analysts.Requests)
+	fill(&c.Analysts.Query, d.Analysts.Query)
+	fill(&c.Analysts.Patience, d.Analysts.Patience)
 	fill(&c.Analysts.Wait, d.Analysts.Wait)
 	fill(&c.Analysts.Memory, d.Analysts.Memory)
 	fill(&c.Analysts.Time, d.Analysts.Time)
@@ -115,8 +125,10 @@ func (c Config) Validate() error {
 	}
 	for name, v := range map[string]int64{
 		"max memory": c.MaxMemory, "max body": c.MaxBody, "max services": int64(c.MaxServices), "drain timeout": int64(c.DrainTimeout),
-		"analysts' queries": int64(c.Analysts.Queries), "analysts' wait": int64(c.Analysts.Wait), "analysts' memory": c.Analysts.Memory,
-		"analysts' time": int64(c.Analysts.Time), "analysts' threads": int64(c.Analysts.Threads), "analysts' max result": c.Analysts.MaxResult,
+		"analysts' queries": int64(c.Analysts.Queries), "analysts' requests": int64(c.Analysts.Requests), "analysts' query": c.Analysts.Query,
+		"analysts' patience": int64(c.Analysts.Patience), "analysts' wait": int64(c.Analysts.Wait), "connections": int64(c.MaxConnections),
+		"analysts' memory": c.Analysts.Memory,
+		"analysts' time":   int64(c.Analysts.Time), "analysts' threads": int64(c.Analysts.Threads), "analysts' max result": c.Analysts.MaxResult,
 	} {
 		if v < 1 {
 			return fmt.Errorf("%s: %d, want more than zero", name, v)

@@ -66,6 +66,12 @@ func (q *request) serve() error {
 	if err := q.authenticate(); err != nil {
 		return err
 	}
+	if err := q.bound(); err != nil {
+		return err
+	}
+	if q.analyst {
+		defer q.s.lobby.leave()
+	}
 	for _, name := range []string{q.url.Get("database"), q.r.Header.Get("X-ClickHouse-Database")} {
 		if name != "" {
 			q.database = name
@@ -87,6 +93,20 @@ func (q *request) serve() error {
 	body, err := q.body()
 	if err != nil {
 		return err
+	}
+	if q.analyst {
+		// An analyst's statement is whole before it takes a place, and is taken apart in its place only: an outline
+		// is a hundred times its text.
+		text, err := q.whole(body)
+		if err != nil {
+			return err
+		}
+		leave, err := q.admit()
+		if err != nil {
+			return err
+		}
+		defer leave()
+		body = text
 	}
 	sql, st, rows, err := q.statement(body)
 	if err != nil {
@@ -133,6 +153,48 @@ func (q *request) authenticate() error {
 	}
 	q.user = user
 	return nil
+}
+
+// bound gives a request its deadlines, and an analyst's a place in the lobby, which serve gives back. A connection
+// keeps the deadlines of the request before, so a service's are taken away.
+func (q *request) bound() error {
+	var read time.Time
+	if q.analyst {
+		if !q.s.lobby.try() {
+			q.out.header().Set("Retry-After", "1")
+			q.out.header().Set("Connection", "close")
+			return exceptionf(codeTooManyQueries, "Too many simultaneous requests without credentials. Maximum: %d. (TOO_MANY_SIMULTANEOUS_QUERIES)", q.s.cfg.Analysts.Requests)
+		}
+		read = time.Now().Add(q.s.cfg.Analysts.Patience)
+	}
+	q.deadlines(read, time.Time{})
+	return nil
+}
+
+// deadlines sets those of the connection; a writer without one has no client that could be slow.
+func (q *request) deadlines(read, write time.Time) {
+	c := http.NewResponseController(q.w)
+	_ = c.SetReadDeadline(read)
+	_ = c.SetWriteDeadline(write)
+}
+
+// whole reads an analyst's body to its end.
+func (q *request) whole(body io.Reader) (io.Reader, error) {
+	most := q.s.cfg.Analysts.Query
+	if n := int64(len(q.url.Get("query"))); n > most || q.r.ContentLength > most {
+		q.out.header().Set("Connection", "close")
+		return nil, exceptionf(codeSyntax, "Query is larger than %d bytes, the limit without credentials. (SYNTAX_ERROR)", most)
+	}
+	text, err := io.ReadAll(io.LimitReader(body, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the body: %w", err)
+	}
+	if int64(len(text)) > most {
+		q.out.header().Set("Connection", "close")
+		return nil, exceptionf(codeSyntax, "Query is larger than %d bytes, the limit without credentials. (SYNTAX_ERROR)", most)
+	}
+	q.deadlines(time.Time{}, time.Time{}) // the deadline was the body's: the query's own is the engine's
+	return bytes.NewReader(text), nil
 }
 
 // body undoes the encodings of the request's body and bounds what comes out.
@@ -223,17 +285,19 @@ func (q *request) run(sql string, st statement, rows io.Reader) error {
 			return err
 		}
 	}
-	running, err := q.s.queries.begin(id, q.user, sql)
+	running, err := q.s.queries.begin(id, q.user, sql, q.analyst)
 	if err != nil {
 		return err
 	}
 	defer q.s.queries.end(running)
 
-	leave, err := q.admit()
-	if err != nil {
-		return err
+	if !q.analyst {
+		leave, err := q.admit()
+		if err != nil {
+			return err
+		}
+		defer leave()
 	}
-	defer leave()
 
 	// The engine keeps a query's state by thread.
 	runtime.LockOSThread()

@@ -16,38 +16,50 @@ type queries struct {
 }
 
 type query struct {
+	key                 string // in byID
 	id, tag, user, text string
 	done                chan struct{}
 	killed              chan struct{} // closed by the first kill
 	once                sync.Once
 }
 
+// analystsKey begins the keys of analysts' queries; no id in a URL can forge it for a service's.
+const analystsKey = "analyst\x00"
+
 func newQueries() *queries { return &queries{byID: make(map[string]*query)} }
 
-// begin registers a query. A second one with the id of one that runs is refused, as on the server.
-func (q *queries) begin(id, user, text string) (*query, error) {
+// begin registers a query. A second one with the id of one that runs is refused, as on the server; but analysts'
+// ids are apart, for a sink's next id can be guessed, and taken before it.
+func (q *queries) begin(id, user, text string, analyst bool) (*query, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if _, ok := q.byID[id]; ok {
+	key := id
+	if analyst {
+		key = analystsKey + id
+	}
+	if _, ok := q.byID[key]; ok {
 		return nil, exceptionf(codeQueryRunning, "Query with id = %s is already running. (QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING)", id)
 	}
 	q.next++
-	r := &query{id: id, tag: "muster-" + strconv.FormatUint(q.next, 10), user: user, text: text, done: make(chan struct{}), killed: make(chan struct{})}
-	q.byID[id] = r
+	r := &query{key: key, id: id, tag: "muster-" + strconv.FormatUint(q.next, 10), user: user, text: text, done: make(chan struct{}), killed: make(chan struct{})}
+	q.byID[key] = r
 	return r, nil
 }
 
 func (q *queries) end(r *query) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.byID, r.id)
+	delete(q.byID, r.key)
 	close(r.done)
 }
 
 func (q *queries) get(id string) *query {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.byID[id]
+	if r := q.byID[id]; r != nil {
+		return r
+	}
+	return q.byID[analystsKey+id]
 }
 
 func (q *queries) all() []*query {
@@ -94,6 +106,16 @@ func (l lane) enter(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// try enters if there is a place now.
+func (l lane) try() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -23,7 +23,8 @@ type Server struct {
 	http     *http.Server
 	queries  *queries
 	services lane
-	analysts lane
+	analysts lane // queries that run
+	lobby    lane // requests of analysts, from their headers to their end
 
 	serving sync.WaitGroup // the listener's goroutine
 	working sync.WaitGroup // requests that hold a connection
@@ -50,6 +51,7 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, queries: newQueries(),
 		services: make(lane, cfg.MaxServices), analysts: make(lane, cfg.Analysts.Queries),
+		lobby: make(lane, cfg.Analysts.Requests),
 	}
 	if err := s.start(); err != nil {
 		s.release()
@@ -77,7 +79,7 @@ func (s *Server) start() error {
 		MaxHeaderBytes:    1 << 20, // a query may stand in the URL
 	}
 	s.serving.Go(func() {
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(&bounded{Listener: ln, open: make(lane, s.cfg.MaxConnections)}); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Log.Error("serve the store", "error", err)
 		}
 	})
@@ -116,6 +118,11 @@ func (s *Server) open() error {
 	}
 	if err := s.engine.keeper.exec("CREATE DATABASE IF NOT EXISTS " + s.cfg.Database + " ENGINE = Atomic"); err != nil {
 		return fmt.Errorf("create database %s: %w", s.cfg.Database, err)
+	}
+	// Whoever reads it makes the engine send a signal to every thread of the process; one that runs Go code then has
+	// the handler on a goroutine's small stack, which ends the process.
+	if err := s.engine.keeper.exec("DETACH TABLE IF EXISTS system.stack_trace"); err != nil {
+		return fmt.Errorf("take away system.stack_trace: %w", err)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func runTests(m *testing.M) int {
 func testConfig(dir string) Config {
 	return Config{
 		Listen: "127.0.0.1:0", DataDir: dir, ServiceSecret: testSecret, Sync: true, DrainTimeout: 20 * time.Second,
-		Analysts: Limits{Queries: 2, Wait: 300 * time.Millisecond, Memory: 256 << 20, Time: 5 * time.Second, Threads: 1, MaxResult: 8 << 20},
+		Analysts: Limits{Queries: 2, Requests: 16, Patience: time.Second, Wait: 300 * time.Millisecond, Memory: 256 << 20, Time: 5 * time.Second, Threads: 1, MaxResult: 8 << 20},
 	}
 }
 
