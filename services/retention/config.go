@@ -32,3 +32,11 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// store is the warehouse as the roll-up needs it: the client's timeout bounds the wait for the first byte of an answer,
+// and a day that is computed has none before it is over.
+func (c Config) store() warehouse.Config {
+	w := c.Warehouse
+	w.Timeout = max(w.Timeout, rollup.StatementTime)
+	return w
+}

@@ -14,7 +14,7 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	store, err := warehouse.Open(cfg.Warehouse)
+	store, err := warehouse.Open(cfg.store())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -205,6 +206,10 @@ const computeSettings = " SETTINGS insert_deduplicate = 0, max_bytes_before_exte
 // day computes a day's dirty hours beside the hours that stay, and puts the whole in place, one class after another.
 func (r *Rollup) day(ctx context.Context, tables []wide, dirty hours, day int64) error {
 	staging, stored := r.table("samples_1h_staging"), r.table("samples_1h")
+	// An insert of a pass that was cut off goes on in the store, and would land in the table after it was emptied.
+	if err := r.store.KillQuery(ctx, r.fillID()); err != nil {
+		return fmt.Errorf("end what fills the staging table: %w", err)
+	}
 	if err := r.exec(ctx, "TRUNCATE TABLE "+staging); err != nil {
 		return fmt.Errorf("empty the staging table: %w", err)
 	}
@@ -212,12 +217,12 @@ func (r *Rollup) day(ctx context.Context, tables []wide, dirty hours, day int64)
 	if dirty[day] != 1<<hoursPerDay-1 {
 		keep := fmt.Sprintf("INSERT INTO %s %s%s SELECT class, metric, device, hour, n, sum, min, max, last FROM %s WHERE toYYYYMMDD(hour) = %s AND toUnixTimestamp(hour) NOT IN (%s)",
 			staging, columns, computeSettings, stored, dateOf(day), dirty.list(day))
-		if err := r.exec(ctx, keep); err != nil {
+		if err := r.fill(ctx, keep); err != nil {
 			return fmt.Errorf("keep the other hours: %w", err)
 		}
 	}
 	compute := fmt.Sprintf("INSERT INTO %s %s%s %s", staging, columns, computeSettings, r.computeSQL(tables, dirty, day))
-	if err := r.exec(ctx, compute); err != nil {
+	if err := r.fill(ctx, compute); err != nil {
 		return fmt.Errorf("compute: %w", err)
 	}
 	if err := r.own(ctx); err != nil { // whoever took the place uses the same staging table
@@ -263,11 +268,20 @@ WHERE database = %s AND active AND table IN ('samples_1h', 'samples_1h_staging')
 	return ids, rows.Err()
 }
 
-// statementTime bounds one statement: a day of the whole fleet.
-const statementTime = 10 * time.Minute
+// fillID is the query id of whatever fills the staging table: the store lets one run at a time, and any roll-up can
+// end another's.
+func (r *Rollup) fillID() string { return "rollup/" + r.store.Database() + "/staging" }
+
+func (r *Rollup) fill(ctx context.Context, statement string) error {
+	return r.exec(clickhouse.Context(ctx, clickhouse.WithQueryID(r.fillID())), statement)
+}
+
+// StatementTime bounds one statement: a day of the whole fleet. The store that is given to New has to wait for an
+// answer as long.
+const StatementTime = 10 * time.Minute
 
 func (r *Rollup) exec(ctx context.Context, statement string) error {
-	ctx, cancel := context.WithTimeout(ctx, statementTime)
+	ctx, cancel := context.WithTimeout(ctx, StatementTime)
 	defer cancel()
 	return r.store.Conn().Exec(ctx, statement)
 }

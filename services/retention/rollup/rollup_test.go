@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"muster.dev/platform/warehouse"
@@ -243,6 +244,35 @@ func TestASecondTakesThePlaceOfTheFirst(t *testing.T) {
 		t.Errorf("the first goes on: %v", err)
 	}
 	h.pass(second)
+}
+
+// An insert outlives its client: the store goes on with what a pass had under way when it died, or was cut off.
+func TestWhatACutOffPassHadUnderWayDoesNotLand(t *testing.T) {
+	h := open(t)
+	r := newRollup(h)
+	h.message(0, "a", past(30), 60)
+	ended := make(chan error, 1)
+	go func() {
+		ctx := clickhouse.Context(t.Context(), clickhouse.WithQueryID(r.fillID()))
+		ended <- h.Conn().Exec(ctx, fmt.Sprintf("INSERT INTO `%s`.samples_1h_staging (class, metric, device, hour, n, sum, min, max, last)"+
+			" SELECT 'standard', 'temp_c', 'a', toDateTime(%d, 'UTC'), 1, 1, 1, 1, 1 FROM numbers(250) WHERE sleepEachRow(0.1) = 0 SETTINGS max_block_size = 1", h.Database(), past(30).Unix()))
+	}()
+	running := func() bool {
+		return h.number("SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO%%samples_1h_staging%%sleepEachRow%%' AND query LIKE '%%%s%%'", h.Database()) > 0
+	}
+	for deadline := time.Now().Add(10 * time.Second); !running(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the insert does not run")
+		}
+	}
+	h.pass(r)
+	if running() {
+		t.Error("it still fills the staging table")
+	}
+	if err := <-ended; err == nil {
+		t.Error("it landed")
+	}
+	h.check("after a pass that was cut off")
 }
 
 func TestRunRidesOutAnOutage(t *testing.T) {
