@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +56,7 @@ func TestStack(t *testing.T) {
 	db := open(t, ports)
 	t.Run("recorded series come back time for time and value for value", func(t *testing.T) { l.sendRecorded(t, db) })
 	t.Run("kcat reads the log as a reader", func(t *testing.T) { l.kcat(t, ports) })
+	t.Run("promtool finds nothing to say of any process's metrics", func(t *testing.T) { l.promtool(t, ports) })
 	t.Run("events tail shows what devices and the registry said", func(t *testing.T) {
 		out := l.must(t, "events", "tail", "--from-start", "--no-follow", "--json")
 		kinds := map[string]int{}
@@ -246,21 +246,6 @@ func points(t *testing.T, db driver.Conn, metric string) (out []point) {
 		t.Fatal(err)
 	}
 	return out
-}
-
-func (l *local) kcat(t *testing.T, ports stack.Ports) {
-	require(t, inPath("kcat"), "kcat")
-	secret, err := os.ReadFile(filepath.Join(l.dir, ".muster", "secrets", stack.SecretKafkaReader))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "kcat", "-b", stack.Loopback(ports.Kafka), "-C", "-t", "muster.telemetry.v1", "-o", "beginning", "-e", "-q",
-		"-X", "security.protocol=SASL_PLAINTEXT", "-X", "sasl.mechanisms=SCRAM-SHA-256", "-X", "sasl.username=reader",
-		"-X", "sasl.password="+strings.TrimSpace(string(secret)), "-f", "%k %S\n")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("demo ")) || !bytes.Contains(out, []byte("sim-0001 ")) {
-		t.Errorf("%v: %s", err, out[:min(len(out), 2000)])
-	}
 }
 
 // killEach kills each process once, with no mercy, while devices send; what they were told is stored must be there
