@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -128,24 +129,69 @@ const first = "topic_gen = {gen:UInt16} AND part = {part:UInt16} AND off < {belo
 
 const unkeyedSQL = "18446744073709551615"
 
+// Span is a range of offsets: from Since up to Below (excluded).
+type Span struct{ Since, Below uint64 }
+
+// LedgerSpans cuts what the ledger holds of a partition under an offset into spans of at most step offsets, the lowest
+// first: a question for each has a bounded answer, and a bounded time, however old the ledger is.
+func (w *Warehouse) LedgerSpans(ctx context.Context, gen, part uint16, below, step uint64) ([]Span, error) {
+	at := uint64(0)
+	if below > step {
+		var err error
+		if at, err = w.ledgerStart(ctx, gen, part, below); err != nil {
+			return nil, err
+		}
+	}
+	var spans []Span
+	for ; at < below; at += min(step, below-at) {
+		spans = append(spans, Span{at, at + min(step, below-at)})
+	}
+	return spans, nil
+}
+
+// ledgerStart is the lowest offset that the ledger holds, or below when it holds none under that.
+func (w *Warehouse) ledgerStart(ctx context.Context, gen, part uint16, below uint64) (uint64, error) {
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
+	var off uint64
+	// In the order of the table's key, of which no more is read than the first row needs.
+	err := w.conn.QueryRow(params(ctx, "gen", u16(gen), "part", u16(part), "below", u64(below)),
+		"SELECT off FROM "+w.table("ledger")+" WHERE topic_gen = {gen:UInt16} AND part = {part:UInt16} AND off < {below:UInt64} ORDER BY topic_gen, part, off LIMIT 1").Scan(&off)
+	if errors.Is(err, sql.ErrNoRows) {
+		return below, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("warehouse: start of the ledger %d/%d: %w", gen, part, classify(err))
+	}
+	return off, nil
+}
+
+// MaxStateOffsets is how many offsets one DuplicateState takes. What the engine needs for an answer, in memory and in
+// time, follows from it, not from the age of the ledger: 2 million offsets are at most 100 MB.
+const MaxStateOffsets = 2_000_000
+
 // DuplicateState gives, for each boot of each device that has a first
 // occurrence at an offset from since up to below (excluded), what was seen of
-// it below that offset, however long ago. It hands each to yield, whose error
-// ends it. A boot that is not given is unknown, not unseen, unless since is 0:
-// ask LookupKeys.
+// it among these offsets. Ranges side by side put together are what one range
+// would have said: the highest of their Highs, and of the numbers within the
+// Window below it those that any of them has. It hands each to yield, whose
+// error ends it.
 func (w *Warehouse) DuplicateState(ctx context.Context, gen, part uint16, since, below uint64, yield func(*Seen) error) error {
+	if below > since && below-since > MaxStateOffsets {
+		return &Error{Class: Permanent, Message: fmt.Sprintf("duplicate state of %d offsets, at most %d", below-since, MaxStateOffsets)}
+	}
 	ctx, cancel := w.bound(ctx)
 	defer cancel()
 	// Words of 64 sequence numbers, the 17 highest of each boot, in one pass.
 	q := "SELECT device_no, boot, max(highest), groupArraySorted(" + strconv.Itoa(Window/64+1) + ")((-toInt64(word), bits)) AS top," +
 		" arrayMap(t -> toUInt64(-t.1), top), arrayMap(t -> t.2, top) FROM (" +
 		"SELECT device_no, boot, bitShiftRight(seq, 6) AS word, groupBitOr(bitShiftLeft(toUInt64(1), bitAnd(seq, 63))) AS bits," +
-		" max(seq) AS highest, max(off) AS latest FROM " + w.table("ledger") + " WHERE " + first + " GROUP BY device_no, boot, word)" +
-		" GROUP BY device_no, boot HAVING max(latest) >= {since:UInt64}"
+		" max(seq) AS highest FROM " + w.table("ledger") + " WHERE " + first + " AND off >= {since:UInt64} GROUP BY device_no, boot, word)" +
+		" GROUP BY device_no, boot"
 	q = "SELECT * EXCEPT top FROM (" + q + ")"
 	rows, err := w.conn.Query(params(ctx, "gen", u16(gen), "part", u16(part), "since", u64(since), "below", u64(below)), q)
 	if err != nil {
-		return fmt.Errorf("warehouse: duplicate state %d/%d below %d: %w", gen, part, below, classify(err))
+		return fmt.Errorf("warehouse: duplicate state %d/%d from %d below %d: %w", gen, part, since, below, classify(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -183,18 +229,23 @@ type First struct {
 // MaxLookupKeys is how many keys one LookupKeys takes.
 const MaxLookupKeys = 10_000
 
+// LookupOffsets is how many offsets of the ledger one question for keys reads: some seconds of the engine's time.
+const LookupOffsets = 50_000_000
+
 // LookupKeys finds the first occurrence, below an offset, of each key that has
-// one. It reads the whole partition of the ledger below that offset, whatever
-// the number of keys: gather them.
+// one. It reads the whole partition of the ledger below that offset, a span
+// after another, whatever the number of keys: gather them.
 func (w *Warehouse) LookupKeys(ctx context.Context, gen, part uint16, below uint64, keys []Key) (map[Key]First, error) {
+	return w.lookUp(ctx, gen, part, below, LookupOffsets, keys)
+}
+
+func (w *Warehouse) lookUp(ctx context.Context, gen, part uint16, below, step uint64, keys []Key) (map[Key]First, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	if len(keys) > MaxLookupKeys {
 		return nil, &Error{Class: Permanent, Message: fmt.Sprintf("%d keys, at most %d", len(keys), MaxLookupKeys)}
 	}
-	ctx, cancel := w.bound(ctx)
-	defer cancel()
 	var list strings.Builder
 	list.WriteByte('[')
 	for i, k := range keys {
@@ -204,27 +255,42 @@ func (w *Warehouse) LookupKeys(ctx context.Context, gen, part uint16, below uint
 		fmt.Fprintf(&list, "(%d,%d,%d)", k.DeviceNo, k.Boot, k.Seq)
 	}
 	list.WriteByte(']')
-	rows, err := w.conn.Query(params(ctx, "gen", u16(gen), "part", u16(part), "below", u64(below), "keys", list.String()),
-		"SELECT device_no, boot, seq, min(off), argMin(hash, off) FROM "+w.table("ledger")+" WHERE "+first+
+	spans, err := w.LedgerSpans(ctx, gen, part, below, step)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[Key]First)
+	for _, s := range spans {
+		if err := w.lookUpSpan(ctx, gen, part, s, list.String(), found); err != nil {
+			return nil, fmt.Errorf("warehouse: look up %d keys in %d/%d from %d below %d: %w", len(keys), gen, part, s.Since, s.Below, err)
+		}
+	}
+	return found, nil
+}
+
+// lookUpSpan adds the keys that were first seen in a span; spans come in order.
+func (w *Warehouse) lookUpSpan(ctx context.Context, gen, part uint16, s Span, keys string, found map[Key]First) error {
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
+	rows, err := w.conn.Query(params(ctx, "gen", u16(gen), "part", u16(part), "since", u64(s.Since), "below", u64(s.Below), "keys", keys),
+		"SELECT device_no, boot, seq, min(off), argMin(hash, off) FROM "+w.table("ledger")+" WHERE "+first+" AND off >= {since:UInt64}"+
 			" AND (device_no, boot, seq) IN (SELECT k.1, k.2, k.3 FROM (SELECT arrayJoin({keys:Array(Tuple(UInt32, UInt32, UInt64))}) AS k))"+
 			" GROUP BY device_no, boot, seq")
 	if err != nil {
-		return nil, fmt.Errorf("warehouse: look up %d keys in %d/%d below %d: %w", len(keys), gen, part, below, classify(err))
+		return classify(err)
 	}
 	defer rows.Close()
-	found := make(map[Key]First)
 	for rows.Next() {
 		var k Key
 		var f First
 		if err := rows.Scan(&k.DeviceNo, &k.Boot, &k.Seq, &f.Off, &f.Hash); err != nil {
-			return nil, fmt.Errorf("warehouse: look up keys: %w", err)
+			return err
 		}
-		found[k] = f
+		if _, earlier := found[k]; !earlier {
+			found[k] = f
+		}
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("warehouse: look up keys: %w", classify(err))
-	}
-	return found, nil
+	return classify(rows.Err())
 }
 
 // KillQuery ends the query of that id and returns when it is over, or at once

@@ -93,9 +93,32 @@ func TestDuplicateStateIsWhatLiesBelowAnOffset(t *testing.T) {
 	if m := state(10, 11); m[[2]uint32{7, 1}].High != 3000 {
 		t.Errorf("since 10: %v", m)
 	}
-	if s := state(10, 11)[[2]uint32{7, 1}]; func() bool { seen, _ := s.Has(1990); return seen }() == false {
-		// 3000-1990 = 1010: seen long before since, and still known.
-		t.Error("what lies before since is not known of a boot that lives")
+	if s := state(2, 6)[[2]uint32{7, 1}]; s.High != 1990 || func() bool { seen, in := s.Has(977); return !seen || !in }() {
+		t.Errorf("from 2 below 6, which the 2000 at 1 is no part of: %+v", s)
+	}
+	if err := w.DuplicateState(t.Context(), 1, 0, 5, 6+warehouse.MaxStateOffsets, nil); !warehouse.IsPermanent(err) {
+		t.Errorf("more offsets than one question may take: %v", err)
+	}
+}
+
+func TestTheLedgerIsCutIntoSpansFromItsLowestOffset(t *testing.T) {
+	w := warehousetest.Start(t)
+	insert(t, w, "ledger", ledger(1, 0, message{off: 95, outcome: warehousetest.Stored, device: 7, boot: 1, seq: 1}, message{off: 140, outcome: warehousetest.Control}), "a")
+	insert(t, w, "ledger", ledger(1, 1, message{off: 3, outcome: warehousetest.Control}), "b")
+	for _, c := range []struct {
+		below, step uint64
+		want        []warehouse.Span
+	}{
+		{130, 20, []warehouse.Span{{95, 115}, {115, 130}}},
+		{96, 20, []warehouse.Span{{95, 96}}},
+		{95, 20, nil},
+		{95, 95, []warehouse.Span{{0, 95}}}, // one question is enough: none for the start
+		{0, 20, nil},
+	} {
+		got, err := w.LedgerSpans(t.Context(), 1, 0, c.below, c.step)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("below %d by %d: %v, want %v, %v", c.below, c.step, got, c.want, err)
+		}
 	}
 }
 
@@ -152,10 +175,11 @@ func TestLookUpFindsTheFirstOccurrenceBelowAnOffset(t *testing.T) {
 		message{off: 9, outcome: warehousetest.Stored, device: 8, boot: 1, seq: 5},
 	), "a")
 	a, b, c, d := warehouse.Key{DeviceNo: 7, Boot: 1, Seq: 5}, warehouse.Key{DeviceNo: 7, Boot: 2, Seq: 5}, warehouse.Key{DeviceNo: 8, Boot: 1, Seq: 5}, warehouse.Key{DeviceNo: 9, Boot: 1, Seq: 5}
-	got, err := w.LookupKeys(t.Context(), 1, 0, 9, []warehouse.Key{a, b, c, d})
 	want := map[warehouse.Key]warehouse.First{a: {Off: 4, Hash: 12}, b: {Off: 8, Hash: 24}}
-	if err != nil || !maps.Equal(got, want) {
-		t.Fatalf("%v, want %v, %v", got, want, err)
+	for _, step := range []uint64{1, 5, warehouse.LookupOffsets} {
+		if got, err := warehouse.LookUpBy(t.Context(), w, 1, 0, 9, step, []warehouse.Key{a, b, c, d}); err != nil || !maps.Equal(got, want) {
+			t.Fatalf("by %d: %v, want %v, %v", step, got, want, err)
+		}
 	}
 	if got, err := w.LookupKeys(t.Context(), 1, 0, 9, nil); err != nil || len(got) != 0 {
 		t.Fatalf("%v, %v", got, err)

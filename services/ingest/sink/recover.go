@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -210,15 +211,30 @@ func (w *worker) setReplay(on bool) {
 	w.ses.look()
 }
 
-// loadSeen reads from the ledger what is stored below an offset.
-func (w *worker) loadSeen(ctx context.Context, below int64) (s *seenState, err error) {
-	err = w.insist(ctx, "load what is stored", func() error {
-		s = newSeen(w.sink.cfg.Boots)
-		return w.sink.store.DuplicateState(ctx, w.gen, uint16(w.part), 0, uint64(below), func(k *warehouse.Seen) error {
-			s.Load(k.DeviceNo, k.Boot, k.High, &k.Bits)
-			return nil
-		})
+// loadSeen reads from the ledger what is stored below an offset, the youngest first. It asks span by span, since one
+// question for all would take longer with each day that the ledger lives, and at last longer than a question may; so a
+// store that fails costs the span that it failed in.
+func (w *worker) loadSeen(ctx context.Context, below int64) (*seenState, error) {
+	s, part := newSeen(w.sink.cfg.Boots), uint16(w.part)
+	var spans []warehouse.Span
+	err := w.insist(ctx, "ask where the ledger begins", func() (err error) {
+		spans, err = w.sink.store.LedgerSpans(ctx, w.gen, part, uint64(below), warehouse.MaxStateOffsets)
+		return err
 	})
+	for _, span := range slices.Backward(spans) {
+		if err == nil && w.stopping() {
+			err = errStopped
+		}
+		if err != nil {
+			break
+		}
+		err = w.insist(ctx, "load what is stored", func() error {
+			return w.sink.store.DuplicateState(ctx, w.gen, part, span.Since, span.Below, func(k *warehouse.Seen) error {
+				s.Load(k.DeviceNo, k.Boot, k.High, &k.Bits)
+				return nil
+			})
+		})
+	}
 	return s, err
 }
 

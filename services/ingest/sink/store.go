@@ -13,9 +13,31 @@ type store struct{ *warehouse.Warehouse }
 
 func (s store) table(name string) string { return "`" + s.Database() + "`.`" + name + "`" }
 
+// frontierStep is how many offsets one question of frontier looks at.
+const frontierStep = 2_000_000
+
 // frontier is the first offset, from one on, that the ledger does not hold.
 func (s store) frontier(ctx context.Context, gen, part uint16, from uint64) (uint64, error) {
-	where := fmt.Sprintf("topic_gen = %d AND part = %d AND off >= %d", gen, part, from)
+	return s.frontierBy(ctx, gen, part, from, frontierStep)
+}
+
+// frontierBy counts a range of offsets after another, and looks for the gap in the first that is not whole.
+func (s store) frontierBy(ctx context.Context, gen, part uint16, from, step uint64) (uint64, error) {
+	for {
+		_, offsets, err := s.LedgerRange(ctx, gen, part, from, from+step-1)
+		if err != nil {
+			return 0, err
+		}
+		if offsets < step {
+			return s.gap(ctx, gen, part, from, from+step-1)
+		}
+		from += step
+	}
+}
+
+// gap is the first offset from one to another that the ledger does not hold; there is one.
+func (s store) gap(ctx context.Context, gen, part uint16, from, to uint64) (uint64, error) {
+	where := fmt.Sprintf("topic_gen = %d AND part = %d AND off >= %d AND off <= %d", gen, part, from, to)
 	var has, end uint64
 	err := s.Conn().QueryRow(ctx, "SELECT countIf(off = "+fmt.Sprint(from)+"), toUInt64(minOrDefaultIf(off, next != off + 1)) FROM ("+
 		"SELECT off, leadInFrame(off, 1, toUInt64(0)) OVER (ORDER BY off ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) AS next"+
@@ -77,6 +99,10 @@ func (s store) takeBack(ctx context.Context, table string, gen, part uint16, fro
 
 // highest is, for each boot of a device, the highest seq that is stored below an offset. Boots without any are absent.
 func (s store) highest(ctx context.Context, gen, part uint16, below uint64, boots [][2]uint32) (map[[2]uint32]uint64, error) {
+	spans, err := s.LedgerSpans(ctx, gen, part, below, warehouse.LookupOffsets)
+	if err != nil {
+		return nil, err
+	}
 	var list strings.Builder
 	for i, b := range boots {
 		if i > 0 {
@@ -84,22 +110,33 @@ func (s store) highest(ctx context.Context, gen, part uint16, below uint64, boot
 		}
 		fmt.Fprintf(&list, "(%d,%d)", b[0], b[1])
 	}
-	rows, err := s.Conn().Query(ctx, fmt.Sprintf("SELECT device_no, boot, max(seq) FROM %s WHERE topic_gen = %d AND part = %d AND off < %d AND outcome IN ('stored', 'quarantined')"+
-		" AND seq != %d AND (device_no, boot) IN (%s) GROUP BY device_no, boot", s.table("ledger"), gen, part, below, uint64(warehouse.Unkeyed), list.String()))
+	out := map[[2]uint32]uint64{}
+	for _, span := range spans {
+		if err := s.highestIn(ctx, gen, part, span, list.String(), out); err != nil {
+			return nil, fmt.Errorf("highest seqs from %d below %d: %w", span.Since, span.Below, err)
+		}
+	}
+	return out, nil
+}
+
+// highestIn raises out to what a span of the ledger holds.
+func (s store) highestIn(ctx context.Context, gen, part uint16, span warehouse.Span, boots string, out map[[2]uint32]uint64) error {
+	rows, err := s.Conn().Query(ctx, fmt.Sprintf("SELECT device_no, boot, max(seq) FROM %s WHERE topic_gen = %d AND part = %d AND off >= %d AND off < %d AND outcome IN ('stored', 'quarantined')"+
+		" AND seq != %d AND (device_no, boot) IN (%s) GROUP BY device_no, boot", s.table("ledger"), gen, part, span.Since, span.Below, uint64(warehouse.Unkeyed), boots))
 	if err != nil {
-		return nil, fmt.Errorf("highest seqs below %d: %w", below, err)
+		return err
 	}
 	defer rows.Close()
-	out := map[[2]uint32]uint64{}
 	for rows.Next() {
 		var device, boot uint32
 		var high uint64
 		if err := rows.Scan(&device, &boot, &high); err != nil {
-			return nil, fmt.Errorf("highest seqs: %w", err)
+			return err
 		}
-		out[[2]uint32{device, boot}] = high
+		b := [2]uint32{device, boot}
+		out[b] = max(out[b], high)
 	}
-	return out, rows.Err()
+	return rows.Err()
 }
 
 // adopt makes boots that the cache has forgotten known to it again.

@@ -47,22 +47,34 @@ func key(device, boot uint32) uint64 { return uint64(device)<<32 | uint64(boot) 
 // Len is the number of boots remembered.
 func (s *State) Len() int { return len(s.windows) }
 
-// Load puts in what the ledger holds of one boot: its highest seq, and which of the Width seqs up to it, where bit i
-// of the bitmap stands for high-i.
+// Load puts in what a range of the ledger holds of one boot: its highest seq there, and which of the Width seqs up to
+// it, where bit i of the bitmap stands for high-i. Every range of the ledger has to be loaded before the first Check,
+// the youngest first: a boot for which there is no room then is one that was not heard of for the longest time, and is
+// asked for when it comes again. To load a range twice changes nothing.
 func (s *State) Load(device, boot uint32, high uint64, stored *[Width / 64]uint64) {
-	w := s.add(key(device, boot))
-	w.high = high
-	if high >= Width {
-		w.floor = high - Width + 1
+	k := key(device, boot)
+	w := s.windows[k]
+	switch {
+	case w == nil && len(s.windows) >= s.max:
+		s.whole = false
+		return
+	case w == nil:
+		w = s.add(k)
+		w.rise(high)
+	case high > w.high:
+		w.slide(high)
 	}
 	for i, word := range stored {
 		for ; word != 0; word &= word - 1 {
-			if back := uint64(i*64 + bits.TrailingZeros64(word)); back <= high {
+			back := uint64(i*64 + bits.TrailingZeros64(word))
+			if back <= high && high-back >= w.floor {
 				w.set(high - back)
 			}
 		}
 	}
-	w.set(high)
+	if high >= w.floor {
+		w.set(high)
+	}
 }
 
 func (w *window) set(seq uint64) { w.bits[seq/64%words] |= 1 << (seq % 64) }
@@ -109,16 +121,22 @@ func (s *State) Add(device, boot uint32, seq uint64) {
 	}
 	switch {
 	case w.empty:
-		w.empty, w.high, w.floor = false, seq, 0
-		if seq >= Width {
-			w.floor = seq - Width + 1
-		}
+		w.empty = false
+		w.rise(seq)
 	case seq > w.high:
 		w.slide(seq)
 	case seq < w.floor:
 		return
 	}
 	w.set(seq)
+}
+
+// rise sets the window's first high-water mark.
+func (w *window) rise(high uint64) {
+	w.high, w.floor = high, 0
+	if high >= Width {
+		w.floor = high - Width + 1
+	}
 }
 
 // slide moves the window up to a new high-water mark and clears the bits that

@@ -52,7 +52,7 @@ func TestTheCacheNeverContradictsTheLedger(t *testing.T) {
 				s.Add(m.device, m.boot, m.seq)
 			}
 			if rng.Uint32N(5_000) == 0 {
-				s = rebuild(ledger, bound)
+				s = rebuild(rng, ledger, bound)
 			}
 		}
 		if s.Len() > bound {
@@ -61,8 +61,24 @@ func TestTheCacheNeverContradictsTheLedger(t *testing.T) {
 	}
 }
 
-// rebuild is what a new owner of the partition does.
-func rebuild(ledger map[message]bool, bound int) *seen.State {
+// rebuild is what a new owner of the partition does: it loads one range of the ledger after another.
+func rebuild(rng *rand.Rand, ledger map[message]bool, bound int) *seen.State {
+	ranges := make([]map[message]bool, 1+rng.IntN(4))
+	for m := range ledger {
+		at := rng.IntN(len(ranges))
+		if ranges[at] == nil {
+			ranges[at] = map[message]bool{}
+		}
+		ranges[at][m] = true
+	}
+	s := seen.NewState(bound)
+	for _, r := range append(ranges, ranges[0]) { // the first once more, as after an answer that broke off
+		load(s, r)
+	}
+	return s
+}
+
+func load(s *seen.State, ledger map[message]bool) {
 	type boot struct{ device, boot uint32 }
 	high := map[boot]uint64{}
 	for m := range ledger {
@@ -79,11 +95,9 @@ func rebuild(ledger map[message]bool, bound int) *seen.State {
 			stored[b][back/64] |= 1 << (back % 64)
 		}
 	}
-	s := seen.NewState(bound)
 	for b, h := range high {
 		s.Load(b.device, b.boot, h, stored[b])
 	}
-	return s
 }
 
 func highest(ledger map[message]bool, device, boot uint32) (high uint64, found bool) {
@@ -127,6 +141,22 @@ func TestABootThatWasForgottenIsAskedFor(t *testing.T) {
 	s.Adopt(3, 1, 0, false)
 	if v := s.Check(3, 1, 0); v != seen.New {
 		t.Errorf("a boot of which nothing is stored: got %v, want New", v)
+	}
+}
+
+func TestABootThatFindsNoRoomIsAskedForAndPushesNoYoungerOneOut(t *testing.T) {
+	s := seen.NewState(1)
+	bit := &[seen.Width / 64]uint64{1}
+	s.Load(1, 1, 9, bit) // the youngest range
+	s.Load(2, 1, 4, bit)
+	s.Load(1, 1, 5, bit) // an older one
+	for seq, want := range map[uint64]seen.Verdict{5: seen.Stored, 6: seen.New, 9: seen.Stored, 10: seen.New} {
+		if v := s.Check(1, 1, seq); v != want {
+			t.Errorf("seq %d: got %v, want %v", seq, v, want)
+		}
+	}
+	if v := s.Check(2, 1, 5); v != seen.Ask || s.Knows(2, 1) {
+		t.Errorf("the boot without room: %v", v)
 	}
 }
 
