@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"muster.dev/cmd/muster/verbs"
 )
@@ -17,7 +18,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ctx.Done()
-		stop() // a second signal ends the process as it would without us
+		time.Sleep(time.Second) // make and a terminal both pass on the same Ctrl-C
+		stop()                  // a second signal ends the process as it would without us
 	}()
 	os.Exit(verbs.Main(ctx, verbs.World{Version: version, Args: os.Args[1:], Out: os.Stdout, Err: os.Stderr}))
 }

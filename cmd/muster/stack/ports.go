@@ -50,8 +50,29 @@ func (p Ports) ClickHouseURL() string { return "http://" + Loopback(p.ClickHouse
 // OpsURL is a process's health and metrics.
 func (p Ports) OpsURL(process string) string { return "http://" + Loopback(p.Ops[process]) }
 
-// checkFree says which of the ports that the parts need is taken, by whom, and what to do.
-func (p Ports) checkFree(parts []string) error {
+// checkFree says which of the ports that the parts need is taken, by whom, and what to do. offset is theirs.
+func (p Ports) checkFree(parts []string, offset int) error {
+	taken, err := p.taken(parts)
+	if err != nil || len(taken) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s: stop what holds it, or move every port of this stack with %s", strings.Join(taken, "; "), freeOffset(parts, offset))
+}
+
+// freeOffset is the flag that moves the parts to ports of which none is taken now.
+func freeOffset(parts []string, after int) string {
+	for offset := after + 100; offset < after+2000; offset += 100 {
+		if p, err := PortsAt(offset); err != nil {
+			break // past the last port
+		} else if taken, err := p.taken(parts); err == nil && len(taken) == 0 {
+			return fmt.Sprintf("--listen-offset %d", offset)
+		}
+	}
+	return "--listen-offset N"
+}
+
+// taken has a sentence for each port of the parts that is not free.
+func (p Ports) taken(parts []string) ([]string, error) {
 	own := map[string]int{Gateway: p.Gateway, Registry: p.Registry, ClickHouse: p.ClickHouse, Kafka: p.Kafka}
 	var taken []string
 	for _, part := range parts {
@@ -65,15 +86,12 @@ func (p Ports) checkFree(parts []string) error {
 				continue
 			}
 			if !errors.Is(err, syscall.EADDRINUSE) {
-				return fmt.Errorf("listening on port %d for %s: %w", port, part, err)
+				return nil, fmt.Errorf("listening on port %d for %s: %w", port, part, err)
 			}
 			taken = append(taken, fmt.Sprintf("port %d, which %s needs, is taken%s", port, part, holder(port)))
 		}
 	}
-	if len(taken) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: stop what holds it, or move every port of this stack with --listen-offset 100", strings.Join(taken, "; "))
+	return taken, nil
 }
 
 // holder names the process that listens on a port, where /proc tells; nothing otherwise.

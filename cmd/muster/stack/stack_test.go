@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,17 +120,64 @@ func TestATakenPortIsNamedWithItsHolder(t *testing.T) {
 	defer l.Close()
 	port := l.Addr().(*net.TCPAddr).Port
 	ports := Ports{Gateway: port, Ops: map[string]int{}}
-	err = ports.checkFree([]string{Gateway})
+	err = ports.checkFree([]string{Gateway}, 300)
 	if err == nil {
 		t.Fatal("the port is said to be free")
 	}
-	for _, want := range []string{"port " + strconv.Itoa(port), "gateway needs", "--listen-offset"} {
+	for _, want := range []string{"port " + strconv.Itoa(port), "gateway needs", "--listen-offset 400"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not say %q", err, want)
 		}
 	}
 	if _, serr := os.Stat("/proc/net/tcp"); serr == nil && !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("%q does not name process %d", err, os.Getpid())
+	}
+}
+
+func TestTheOffsetThatIsAdvisedIsFree(t *testing.T) {
+	parts := []string{Gateway}
+	moved, err := PortsAt(50100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", Loopback(moved.Gateway))
+	if err != nil {
+		t.Skipf("the port is another program's: %v", err)
+	}
+	defer l.Close()
+	if got := freeOffset(parts, 50000); got == "--listen-offset 50100" || !strings.HasPrefix(got, "--listen-offset 50") {
+		t.Error(got)
+	}
+	if got := freeOffset(parts, 65535-9106); got != "--listen-offset N" {
+		t.Errorf("past the last port: %s", got)
+	}
+}
+
+func TestASecondSignalHurriesUnlessItIsAnEchoOfTheFirst(t *testing.T) {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	patient, cancel := hurried(t.Context(), time.Hour)
+	defer cancel()
+	hasty, cancelHasty := hurried(t.Context(), 0)
+	defer cancelHasty()
+	if err := self.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-hasty.Done()
+	if patient.Err() != nil {
+		t.Error("the echo of the first signal hurries")
+	}
+}
+
+func TestWhatMayBePastedIsQuotedForTheShell(t *testing.T) {
+	for in, want := range map[string]string{
+		".muster/demo/ca.pem": ".muster/demo/ca.pem", "my data/ca.pem": "'my data/ca.pem'", "it's": `'it'\''s'`, "a$b": "'a$b'", "": "''",
+	} {
+		if got := word(in); got != want {
+			t.Errorf("%q becomes %s, want %s", in, got, want)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func Up(ctx context.Context, o Order) (err error) {
 	if err := o.Dir.awaitLeftovers(ctx, stopLimit+10*time.Second, say); err != nil {
 		return err
 	}
-	if err := ports.checkFree(names); err != nil {
+	if err := ports.checkFree(names, o.Offset); err != nil {
 		return err
 	}
 	if err := prepare(site); err != nil {
@@ -75,7 +75,7 @@ func Up(ctx context.Context, o Order) (err error) {
 	}
 	defer func() {
 		// The stop begins where ctx ended: it has a time of its own, and ends early on a second signal.
-		stop, cancel := hurried(context.WithoutCancel(ctx))
+		stop, cancel := hurried(context.WithoutCancel(ctx), echo)
 		defer cancel()
 		if ctx.Err() != nil {
 			fmt.Fprintln(o.Err, "stopping; again Ctrl-C kills what is left")

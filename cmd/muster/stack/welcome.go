@@ -6,7 +6,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
+	"time"
+	"unicode"
+
+	"muster.dev/services/registry/client"
 )
 
 // welcome says where everything is, and gives a line to send a reading with and one to read it.
@@ -15,9 +21,10 @@ func welcome(ctx context.Context, o Order, s Site) error {
 		return err
 	}
 	demo := Shown(s.Dir.Demo())
+	file := func(name string) string { return word(filepath.Join(demo, name)) }
 	more := ""
 	if s.Dir != mustDefault() {
-		more = " --data " + s.Dir.Shown()
+		more = " --data " + word(s.Dir.Shown())
 	}
 	_, err := fmt.Fprintf(o.Out, `
 The stack is up; Ctrl-C stops it. Its data and logs are in %[1]s.
@@ -29,19 +36,31 @@ The stack is up; Ctrl-C stops it. Its data and logs are in %[1]s.
 
 Say something as a device:
 
-  curl --cacert %[8]s/ca.pem --cert %[8]s/cert.pem --key %[8]s/key.pem -H 'Content-Type: application/json' \
+  curl --cacert %[8]s --cert %[9]s --key %[10]s -H 'Content-Type: application/json' \
     -d '{"boot":'$(date +%%s)',"seq":0,"readings":[{"ts":'$(date +%%s)'000,"metrics":{"temp_c":21.5}}]}' %[2]s/v1/telemetry
 
 Read it a few seconds later:
 
-  %[9]s query%[10]s "SELECT device, metric, ts, value FROM samples WHERE device = 'demo' ORDER BY ts DESC LIMIT 5"
+  %[11]s query%[12]s "SELECT device, metric, ts, value FROM samples WHERE device = 'demo' ORDER BY ts DESC LIMIT 5"
 `,
 		s.Dir.Shown(), s.Ports.GatewayURL(), s.Ports.RegistryURL(), Shown(s.Dir.SecretFile(SecretOperator)), s.Ports.ClickHouseURL(),
-		Loopback(s.Ports.Kafka), Shown(s.Dir.SecretFile(SecretKafkaReader)), demo, command(), more)
+		Loopback(s.Ports.Kafka), Shown(s.Dir.SecretFile(SecretKafkaReader)),
+		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more)
 	if err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}
 	return nil
+}
+
+// word is s as one word of a shell's command line.
+func word(s string) string {
+	plain := func(r rune) bool {
+		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("/._-+=:@%,", r)
+	}
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func mustDefault() Dir {
@@ -64,7 +83,29 @@ func command() string {
 	return self
 }
 
-// hurried is a context that a second signal ends.
-func hurried(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+// echo is how long after the first signal another one is the same wish, told twice: a terminal tells the whole group
+// of processes, and make or timeout tells its child besides.
+const echo = time.Second
+
+// hurried is a context that a second signal ends, unless it comes within the echo of the first, which was just now.
+func hurried(ctx context.Context, echo time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	began := time.Now()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-signals:
+				if time.Since(began) > echo {
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return ctx, func() { cancel(); wg.Wait() }
 }

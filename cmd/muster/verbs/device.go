@@ -13,7 +13,7 @@ import (
 )
 
 func devices(f *frame) *cobra.Command {
-	cmd := &cobra.Command{Use: "device", Short: "Devices and their identities"}
+	cmd := noun(&cobra.Command{Use: "device", Short: "Devices and their identities"})
 	cmd.AddCommand(deviceEnroll(f), deviceList(f), deviceShow(f))
 	return cmd
 }

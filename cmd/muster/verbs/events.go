@@ -34,7 +34,7 @@ var topicNames = map[string]string{
 }
 
 func events(f *frame) *cobra.Command {
-	cmd := &cobra.Command{Use: "events", Short: "The log, readable"}
+	cmd := noun(&cobra.Command{Use: "events", Short: "The log, readable"})
 	cmd.AddCommand(eventsTail(f))
 	return cmd
 }
@@ -62,6 +62,14 @@ func eventsTail(f *frame) *cobra.Command {
 					return misuse{fmt.Errorf("--topic %q: want telemetry, events or registry", t)}
 				}
 				s.Topics = append(s.Topics, name)
+			}
+			for _, n := range []struct {
+				flag  string
+				wrong bool
+			}{{"last", s.Last < 0}, {"limit", limit < 0}, {"since", since < 0}} {
+				if n.wrong {
+					return misuse{fmt.Errorf("--%s %s: want 0 or more", n.flag, cmd.Flag(n.flag).Value)}
+				}
 			}
 			if since > 0 {
 				s.Since = time.Now().Add(-since)
@@ -110,6 +118,7 @@ func eventsTail(f *frame) *cobra.Command {
 	cmd.Flags().StringVar(&device, "device", "", "only this device's")
 	cmd.Flags().IntVar(&limit, "limit", 0, "end after `N` records; 0 is never")
 	cmd.Flags().BoolVar(&watermks, "watermarks", false, "show the gateways' watermarks too")
+	cmd.MarkFlagsMutuallyExclusive("since", "last", "from-start")
 	cmd.PreRun = func(*cobra.Command, []string) { s.Follow = !*noFollow }
 	return cmd
 }

@@ -24,6 +24,9 @@ func query(f *frame) *cobra.Command {
   muster query --format CSVWithNames "SELECT * FROM samples WHERE device = 'sim-0001' LIMIT 10"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return misuse{errors.New("the query is empty: name one, as muster query \"SELECT count() FROM samples\"")}
+			}
 			_, inst, err := f.running()
 			if err != nil {
 				return err

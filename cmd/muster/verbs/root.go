@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +45,7 @@ func (e exited) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 func Main(ctx context.Context, w World) int {
 	began := false
 	cmd := root(w, &began)
-	cmd.SetArgs(w.Args)
+	cmd.SetArgs(texts(w.Args))
 	cmd.SetOut(w.Out)
 	cmd.SetErr(w.Err)
 	err := cmd.ExecuteContext(ctx)
@@ -71,6 +73,37 @@ func Main(ctx context.Context, w World) int {
 	return ExitFailed
 }
 
+// texts keeps an argument that begins with an SQL comment from being read as a flag: no flag has a space in its name.
+func texts(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if strings.HasPrefix(a, "-- ") || strings.HasPrefix(a, "--\n") {
+			out[i] = "\n" + a
+		}
+	}
+	return out
+}
+
+// noun is a command that only groups verbs: without one, or with one it does not have, nothing is done, and the exit
+// code says so.
+func noun(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var verbs []string
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				verbs = append(verbs, c.Name())
+			}
+		}
+		want := strings.Join(verbs, ", ")
+		if len(args) == 0 {
+			return misuse{fmt.Errorf("%s: say what to do, one of: %s", cmd.CommandPath(), want)}
+		}
+		return misuse{fmt.Errorf("%s has no verb %q, only: %s", cmd.CommandPath(), args[0], want)}
+	}
+	return cmd
+}
+
 // frame is what every verb shares.
 type frame struct {
 	World
@@ -91,6 +124,20 @@ func root(w World, began *bool) *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("%s has no verb %q", about.CommandPath(), rest[0])
+			}
+			if err != nil {
+				return misuse{err}
+			}
+			return about.Help()
+		},
+	})
 	cmd.PersistentFlags().StringVar(&f.data, "data", string(stack.DefaultDir), "the local stack's data `DIR`")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the data as JSON")
 	cmd.AddCommand(

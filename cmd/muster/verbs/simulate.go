@@ -31,6 +31,9 @@ func simulate(f *frame) *cobra.Command {
 			if devices < 1 {
 				return misuse{fmt.Errorf("--devices %d: want at least 1", devices)}
 			}
+			if length < 0 {
+				return misuse{fmt.Errorf("--for %s: want 0 or more", length)}
+			}
 			dir, inst, err := f.running()
 			if err != nil {
 				return err

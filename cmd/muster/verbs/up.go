@@ -30,6 +30,9 @@ func up(f *frame) *cobra.Command {
 			if o.Devices < 0 {
 				return misuse{fmt.Errorf("--devices %d: want 0 or more", o.Devices)}
 			}
+			if _, err := stack.PortsAt(o.Offset); err != nil {
+				return misuse{err}
+			}
 			return stack.Up(cmd.Context(), o)
 		},
 	}

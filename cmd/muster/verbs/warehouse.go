@@ -54,7 +54,7 @@ func migrate(f *frame) *cobra.Command {
 }
 
 func ledger(f *frame) *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "The ledger: one row for each offset of the log"}
+	cmd := noun(&cobra.Command{Use: "ledger", Short: "The ledger: one row for each offset of the log"})
 	cmd.AddCommand(&cobra.Command{
 		Use:   "audit",
 		Short: "Hold the warehouse to its ledger: nothing missing, nothing double, every value counted",
