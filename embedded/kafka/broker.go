@@ -70,7 +70,7 @@ func (b *Broker) start() error {
 	if err != nil {
 		return err
 	}
-	b.gate, b.addr = newGate(ln), ln.Addr().String()
+	b.gate, b.addr = newGate(ln, b.cfg.NoAuth), ln.Addr().String()
 	if b.cfg.DataDir != "" {
 		if b.lock, err = lockDir(b.cfg.DataDir); err != nil {
 			return err

@@ -17,10 +17,15 @@ type gate struct {
 	stopOnce sync.Once
 	accepts  sync.WaitGroup
 	failed   chan error
+	noAuth   bool
+	places   chan struct{} // one token for each connection from outside
 }
 
-func newGate(ln net.Listener) *gate {
-	return &gate{Listener: ln, conns: make(chan net.Conn), done: make(chan struct{}), failed: make(chan error, 1)}
+func newGate(ln net.Listener, noAuth bool) *gate {
+	return &gate{
+		Listener: ln, conns: make(chan net.Conn), done: make(chan struct{}), failed: make(chan error, 1),
+		noAuth: noAuth, places: make(chan struct{}, maxConnections),
+	}
 }
 
 // open lets the outside in.
@@ -33,15 +38,36 @@ func (g *gate) open() {
 					g.failed <- err
 					return
 				}
+				guarded := g.guard(c)
+				if guarded == nil {
+					continue
+				}
 				select {
-				case g.conns <- c:
+				case g.conns <- guarded:
 				case <-g.done:
-					c.Close()
+					guarded.Close()
 					return
 				}
 			}
 		})
 	})
+}
+
+// guard gives a connection its place and its guard; nil says that it was closed.
+func (g *gate) guard(c net.Conn) net.Conn {
+	select {
+	case g.places <- struct{}{}:
+	default:
+		c.Close()
+		return nil
+	}
+	guarded, err := newGuard(c, g.noAuth, func() { <-g.places })
+	if err != nil { // it has gone already
+		c.Close()
+		<-g.places
+		return nil
+	}
+	return guarded
 }
 
 // dial connects from inside, whether or not the gate is open.

@@ -1,0 +1,147 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What a connection may ask of the broker. kfake believes a request's size, allocates it at once, dies of a request
+// whose key it does not know, and keeps who says nothing for ever.
+const (
+	maxRequest         = 100 << 20 // Kafka's socket.request.max.bytes
+	maxStrangerRequest = 64 << 10  // before the connection has proved who it is
+	maxConnections     = 1024
+	// scramRounds is how many answers without an error make a user of a stranger: SCRAM has two rounds.
+	scramRounds = 2
+)
+
+// patience is how long a stranger may take to say who he is.
+const patience = 10 * time.Second
+
+// guard looks at the head of each request before kfake reads it: size, and key. It is used by one reader and one
+// writer at a time, as kfake does.
+type guard struct {
+	net.Conn
+	release func() // gives the connection's place back; nil when it has none
+	once    sync.Once
+
+	head [12]byte // size, key, version and correlation id of the request under way
+	have []byte   // what of head the reader has not had yet
+	left int      // bytes of the request behind its head
+
+	mu     sync.Mutex
+	known  bool    // guarded by mu: the connection has proved who it is
+	rounds int     // guarded by mu
+	asked  []asked // guarded by mu: a stranger's requests without an answer yet
+}
+
+// asked is what the guard remembers of a request until its answer passes.
+type asked struct{ key, version int16 }
+
+// newGuard watches a connection; known says that nobody has to authenticate.
+func newGuard(c net.Conn, known bool, release func()) (*guard, error) {
+	g := &guard{Conn: c, release: release, known: known}
+	if known {
+		return g, nil
+	}
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return nil, fmt.Errorf("bound a connection: %w", err)
+	}
+	return g, nil
+}
+
+// Read gives the reader requests that are within bounds, and an error in place of one that is not.
+func (g *guard) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(g.have) == 0 && g.left == 0 {
+		if _, err := io.ReadFull(g.Conn, g.head[:]); err != nil {
+			return 0, err
+		}
+		if err := g.judge(); err != nil {
+			return 0, err
+		}
+		g.have = g.head[:]
+	}
+	if len(g.have) > 0 {
+		n := copy(p, g.have)
+		g.have = g.have[n:]
+		return n, nil
+	}
+	n, err := g.Conn.Read(p[:min(len(p), g.left)])
+	g.left -= n
+	return n, err
+}
+
+var errRequest = errors.New("the request is refused")
+
+func (g *guard) judge() error {
+	size := int32(binary.BigEndian.Uint32(g.head[0:]))
+	key, version := int16(binary.BigEndian.Uint16(g.head[4:])), int16(binary.BigEndian.Uint16(g.head[6:]))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	most := int32(maxRequest)
+	if !g.known {
+		most = maxStrangerRequest
+		g.asked = append(g.asked, asked{key, version})
+	}
+	if size < int32(len(g.head)-4) || size > most {
+		return fmt.Errorf("%w: it claims %d bytes, at most %d are taken", errRequest, size, most)
+	}
+	if r := kmsg.RequestForKey(key); r == nil || version < 0 {
+		return fmt.Errorf("%w: key %d, version %d", errRequest, key, version)
+	}
+	g.left = int(size) - (len(g.head) - 4)
+	return nil
+}
+
+// Write passes an answer on; kfake writes each at once, in the order of the requests.
+func (g *guard) Write(p []byte) (int, error) {
+	if err := g.answered(p); err != nil {
+		return 0, err
+	}
+	return g.Conn.Write(p)
+}
+
+func (g *guard) answered(p []byte) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.known || len(g.asked) == 0 {
+		return nil
+	}
+	to := g.asked[0]
+	g.asked = g.asked[1:]
+	if kmsg.Key(to.key) != kmsg.SASLAuthenticate {
+		g.rounds = 0 // a handshake begins anew
+		return nil
+	}
+	code := 8 // behind size and correlation id
+	if to.version >= 2 {
+		code++ // an empty section of tags
+	}
+	if len(p) < code+2 || binary.BigEndian.Uint16(p[code:]) != 0 {
+		return nil
+	}
+	if g.rounds++; g.rounds == scramRounds {
+		g.known, g.asked = true, nil
+		return g.Conn.SetReadDeadline(time.Time{})
+	}
+	return nil
+}
+
+// Close gives the place back once.
+func (g *guard) Close() error {
+	err := g.Conn.Close()
+	if g.release != nil {
+		g.once.Do(g.release)
+	}
+	return err
+}
