@@ -3,15 +3,20 @@ package principals
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"muster.dev/platform/daemon"
+	"muster.dev/platform/eventlog"
+	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/proto/record"
 )
 
@@ -27,23 +32,34 @@ func client(t *testing.T, seeds []string, user, secret string, opts ...kgo.Opt) 
 	return cl
 }
 
+// envSASL names a real broker's host:port where users log in; its administrator's secret is adminSecret.
+const (
+	envSASL     = "MUSTER_TEST_KAFKA_SASL"
+	adminSecret = "root-secret"
+)
+
+var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: 1}, {Name: record.TopicEvents, Partitions: 1}, {Name: record.TopicRegistry, Partitions: 1}}
+
+// broker is one in memory or a real one, with users and rights.
 func broker(t *testing.T) []string {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(),
-		kfake.Superuser("SCRAM-SHA-256", Admin, "root-secret"),
-		kfake.SeedTopics(1, record.TopicTelemetry, record.TopicEvents, record.TopicRegistry))
-	if err != nil {
-		t.Fatal(err)
+	if !logtest.Real() {
+		_, seeds := logtest.Fake(t, topics, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("SCRAM-SHA-256", Admin, adminSecret))
+		return seeds
 	}
-	t.Cleanup(c.Close)
-	return c.ListenAddrs()
+	at := os.Getenv(envSASL)
+	if at == "" {
+		t.Skip("the broker of " + logtest.Env + " has no address at which users log in: " + envSASL + " is not set")
+	}
+	logtest.Start(t, topics...) // empties it, as somebody who may do anything
+	return []string{at}
 }
 
 var secrets = map[string]string{Gateway: "g", Sink: "s", Registry: "r", Reader: "o"}
 
 func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
 	seeds := broker(t)
-	admin := client(t, seeds, Admin, "root-secret")
+	admin := client(t, seeds, Admin, adminSecret)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for range 2 { // repeatable
@@ -82,7 +98,7 @@ func TestOnlyTheSinkCommitsForItsGroup(t *testing.T) {
 	seeds := broker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := Ensure(ctx, client(t, seeds, Admin, "root-secret"), secrets); err != nil {
+	if err := Ensure(ctx, client(t, seeds, Admin, adminSecret), secrets); err != nil {
 		t.Fatal(err)
 	}
 	commit := func(user string) error {
@@ -104,9 +120,98 @@ func TestOnlyTheSinkCommitsForItsGroup(t *testing.T) {
 	}
 }
 
+// settled repeats what a broker may refuse until each of its pieces has heard of new users and grants.
+func settled(t *testing.T, what string, do func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		if err = do(); err == nil {
+			return
+		}
+	}
+	t.Errorf("%s: %v", what, err)
+}
+
+func TestEachPrincipalCanDoItsWork(t *testing.T) {
+	seeds := broker(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := Ensure(ctx, client(t, seeds, Admin, adminSecret), secrets); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user string) eventlog.Config {
+		return eventlog.Config{Brokers: seeds, User: user, Secret: daemon.Secret(secrets[user])}
+	}
+	settled(t, "the registry makes what topics are missing", func() error {
+		_, err := eventlog.EnsureTopics(ctx, client(t, seeds, Registry, secrets[Registry]), eventlog.Topics(1, true))
+		return err
+	})
+	settled(t, "the registry writes its log", func() error {
+		w, err := eventlog.OpenWriter(ctx, as(Registry), TransactionalPrefix)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		return w.Append(ctx, []*kgo.Record{{Topic: record.TopicRegistry, Value: []byte("x")}})
+	})
+	settled(t, "the gateway publishes", func() error {
+		p, err := eventlog.NewProducer(as(Gateway), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		if _, err := p.Partitions(ctx, record.TopicTelemetry); err != nil {
+			return err
+		}
+		return errors.Join(p.Publish(ctx, &kgo.Record{Topic: record.TopicTelemetry, Key: []byte("k")}), p.Publish(ctx, &kgo.Record{Topic: record.TopicEvents, Key: []byte("k")}))
+	})
+	for _, reads := range []struct {
+		user   string
+		topics []string
+	}{
+		{Gateway, []string{record.TopicRegistry}},
+		{Sink, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents}},
+		{Registry, []string{record.TopicRegistry}},
+		{Reader, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents}},
+	} {
+		for _, name := range reads.topics {
+			settled(t, reads.user+" reads "+name, func() error {
+				n := 0
+				err := eventlog.Tail(ctx, as(reads.user), eventlog.TailSettings{Topics: []string{name}}, func(*kgo.Record) error { n++; return nil })
+				if err == nil && n == 0 {
+					err = errors.New("nothing was read")
+				}
+				return err
+			})
+		}
+	}
+	for user, group := range map[string]string{Sink: Group, Reader: ReaderGroups + "one"} {
+		settled(t, user+" follows in its group", func() error {
+			cl := client(t, seeds, user, secrets[user], kgo.ConsumerGroup(group), kgo.ConsumeTopics(record.TopicTelemetry), kgo.DisableAutoCommit(),
+				kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+			defer cl.Close()
+			fetches := cl.PollFetches(ctx)
+			if err := fetches.Err(); err != nil {
+				return err
+			}
+			return cl.CommitRecords(ctx, fetches.Records()...)
+		})
+	}
+	if w, err := eventlog.OpenWriter(ctx, as(Gateway), TransactionalPrefix); err == nil {
+		w.Close()
+		t.Error("the gateway takes the registry's place")
+	}
+	other := client(t, seeds, Reader, secrets[Reader], kgo.ConsumerGroup(Group), kgo.ConsumeTopics(record.TopicTelemetry))
+	poll, stop := context.WithTimeout(ctx, 3*time.Second)
+	defer stop()
+	if err := other.PollFetches(poll).Err(); !errors.Is(err, kerr.GroupAuthorizationFailed) {
+		t.Errorf("a reader joins the sink's group: %v", err)
+	}
+}
+
 func TestAUserWithoutASecretIsNotCreated(t *testing.T) {
 	seeds := broker(t)
-	err := Ensure(t.Context(), client(t, seeds, Admin, "root-secret"), map[string]string{Gateway: "g"})
+	err := Ensure(t.Context(), client(t, seeds, Admin, adminSecret), map[string]string{Gateway: "g"})
 	if err == nil {
 		t.Fatal("want an error that names the principal")
 	}
