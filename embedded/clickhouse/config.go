@@ -36,6 +36,9 @@ type Config struct {
 	Analysts Limits
 	// DrainTimeout is how long Close lets running queries finish before it cancels them.
 	DrainTimeout time.Duration
+	// Derived says which names are views that their owner makes anew: those may be removed where a full disk left
+	// their definition empty. Nil is none.
+	Derived func(name string) bool
 	// Log takes a line for each start and stop; nil drops them.
 	Log *slog.Logger
 }

@@ -23,7 +23,9 @@ const envChild = "MUSTER_TEST_STORE_DIR"
 func runChild(dir string) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	s, err := Start(testConfig(dir))
+	cfg := testConfig(dir)
+	cfg.Derived = func(name string) bool { return strings.HasPrefix(name, "derived_") }
+	s, err := Start(cfg)
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -201,7 +203,9 @@ func TestCloseAndStartInOneProcess(t *testing.T) {
 	}
 	one, two := t.TempDir(), t.TempDir()
 	for i, dir := range []string{one, two, one, two, one} {
-		s, err := Start(testConfig(dir))
+		cfg := testConfig(dir)
+		cfg.Derived = func(name string) bool { return strings.HasPrefix(name, "derived_") }
+		s, err := Start(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"sync"
 	"syscall"
@@ -101,6 +102,12 @@ func (s *Server) open() error {
 		return err
 	}
 	lib, err := loadLibrary(path)
+	if err != nil {
+		return err
+	}
+	err = mend(filepath.Join(s.cfg.DataDir, "data"), s.cfg.Derived, func(view string) {
+		s.cfg.Log.Error("a view's definition was empty, as after a full disk: removed, its owner makes it anew", "view", view)
+	})
 	if err != nil {
 		return err
 	}

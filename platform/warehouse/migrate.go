@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
@@ -18,6 +19,12 @@ var migrations embed.FS
 
 // versionTable is goose's own, beside the tables it speaks of.
 const versionTable = "schema_versions"
+
+// What every schema has, profiles apart.
+var (
+	tables = []string{"ledger", "quarantine", "s_other", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
+	views  = []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"}
+)
 
 // Progress is told what a long run is doing, a line at a time. It may be nil.
 type Progress func(line string)
@@ -82,6 +89,37 @@ func (w *Warehouse) Version(ctx context.Context) (int64, error) {
 	return v, nil
 }
 
+// Missing names the tables and views of the schema that are not there, which Migrate does not make again: they hold
+// what was stored, and an empty one in its place would pass for the whole. A rebuild brings them back. The wide tables
+// of the profiles are the registry's to know.
+func (w *Warehouse) Missing(ctx context.Context) ([]string, error) {
+	ctx, cancel := w.bound(ctx)
+	defer cancel()
+	rows, err := w.conn.Query(ctx, "SELECT name FROM system.tables WHERE database = ?", w.db)
+	if err != nil {
+		return nil, fmt.Errorf("warehouse: list the tables: %w", classify(err))
+	}
+	defer rows.Close()
+	there := map[string]bool{}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("warehouse: list the tables: %w", err)
+		}
+		there[name] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("warehouse: list the tables: %w", classify(err))
+	}
+	var missing []string
+	for _, name := range append(slices.Clone(tables), views...) {
+		if !there[name] {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
 func (w *Warehouse) provider() (*goose.Provider, func(), error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -106,7 +144,7 @@ func closeQuietly(db *sql.DB) { _ = db.Close() }
 // from the log. It asks nobody: the caller has asked. What others put into
 // the database stays.
 func (w *Warehouse) DropAll(ctx context.Context) error {
-	for _, v := range []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"} {
+	for _, v := range views {
 		if err := w.exec(ctx, "DROP VIEW IF EXISTS "+w.table(v)); err != nil {
 			return fmt.Errorf("warehouse: drop %s: %w", v, err)
 		}
@@ -115,14 +153,14 @@ func (w *Warehouse) DropAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("warehouse: drop: %w", err)
 	}
-	tables := []string{"ledger", "quarantine", "s_other", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
+	all := slices.Clone(tables)
 	for _, p := range profiles {
 		if err := w.exec(ctx, "DROP VIEW IF EXISTS "+w.table(profileView(p.Name))); err != nil {
 			return fmt.Errorf("warehouse: drop the view of %s: %w", p.Name, err)
 		}
-		tables = append(tables, WideTable(p.Name))
+		all = append(all, WideTable(p.Name))
 	}
-	for _, t := range append(tables, versionTable) {
+	for _, t := range append(all, versionTable) {
 		if err := w.exec(ctx, "DROP TABLE IF EXISTS "+w.table(t)+" SYNC"); err != nil {
 			return fmt.Errorf("warehouse: drop %s: %w", t, err)
 		}

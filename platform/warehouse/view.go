@@ -126,3 +126,15 @@ SELECT device, metric, toStartOfMinute(ts) AS minute, count() AS n, avg(value) A
 FROM ${DB}.samples
 WHERE NOT isNaN(value)
 GROUP BY device, metric, minute, class`
+
+// IsDerived says whether a name is a view that is made anew from the tables at every start: by Migrate, or by the
+// room of the roll-ups. Such a view may be lost without losing anything.
+func IsDerived(name string) bool {
+	switch {
+	case name == "samples", name == "samples_1m", name == "hours":
+		return true
+	case strings.HasPrefix(name, "samples_1h"):
+		return false
+	}
+	return strings.HasPrefix(name, "samples_")
+}

@@ -153,6 +153,7 @@ func configureClickHouse(c *clickhouseConfig, s Site) {
 func runClickHouse(_ context.Context, p *daemon.Process, c clickhouseConfig) error {
 	cfg := clickhouse.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.ServiceUser, cfg.ServiceSecret, cfg.Log = c.Listen, c.DataDir, c.User, c.Secret.Reveal(), p.Log
+	cfg.Derived = warehouse.IsDerived
 	server, err := clickhouse.Start(cfg)
 	if err != nil {
 		return err

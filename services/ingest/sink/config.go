@@ -48,7 +48,7 @@ func DefaultConfig() Config {
 		Log:            eventlog.DefaultConfig(),
 		Warehouse:      warehouse.DefaultConfig(),
 		Group:          "muster-sink",
-		SessionTimeout: 10 * time.Second,
+		SessionTimeout: 6 * time.Second, // the least that Kafka grants by default: a takeover begins with it
 		Linger:         2500 * time.Millisecond,
 		WideRows:       40_000,
 		NarrowRows:     400_000,

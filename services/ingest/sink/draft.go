@@ -43,8 +43,13 @@ type claim struct {
 	doubt bool // not known yet whether it is the first at all
 }
 
+// newDraft begins one. A worker has one at a time, which uses the memory of the one before.
 func (s *Sink) newDraft(w *worker, at int64) *draft {
-	return &draft{w: w, sheet: s.sheet(), at: at, to: at - 1, keys: map[rows.Key]claim{}, decided: map[int64]rows.Outcome{}, count: map[rows.Outcome]int{}}
+	if w.keys == nil {
+		w.keys = map[rows.Key]claim{}
+	}
+	clear(w.keys)
+	return &draft{w: w, sheet: s.sheet(), at: at, to: at - 1, records: w.records, keys: w.keys, decided: map[int64]rows.Outcome{}, count: map[rows.Outcome]int{}}
 }
 
 // open fixes the schema revision, at the draft's first record.
@@ -287,6 +292,8 @@ func (d *draft) release() {
 	d.w.sink.budget.give(d.held)
 	d.held, d.lent = 0, 0
 	d.w.sink.putSheet(d.sheet)
+	clear(d.records) // what they point at may go
+	d.w.records, d.records = d.records[:0], nil
 	d.w.ses.look()
 }
 

@@ -148,6 +148,11 @@ func (w *worker) replayPlan(ctx context.Context, p plan.Plan) (int64, error) {
 	if err := w.inLog(p.From); err != nil {
 		return 0, err
 	}
+	if end := w.begin.end; p.To >= end {
+		// The plan was made of records that were there: the log lost its tail. What is written now takes their
+		// offsets, and under the plan's tokens the store would drop it for what it has seen.
+		return 0, &dataLoss{from: end, to: p.To + 1}
+	}
 	if w.seen, err = w.loadSeen(ctx, p.From); err != nil {
 		return 0, err
 	}

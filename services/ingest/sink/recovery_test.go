@@ -324,6 +324,37 @@ func TestALogThatWasCutBelowThePlanIsALossThatIsSaid(t *testing.T) {
 	}
 }
 
+func TestALogThatLostTheTailOfAPlanIsALossAndNothingGoesUnderThePlansTokens(t *testing.T) {
+	w := newWorld(t)
+	w.send(100)
+	w.dieAt(atPlanCommitted)
+	p := w.open()
+	ends, err := w.adm.ListEndOffsets(t.Context(), record.TopicTelemetry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, _ := ends.Lookup(record.TopicTelemetry, p.Part)
+	// As if the log had held five records more when the plan was made.
+	p.To = end.Offset + 4
+	text, err := plan.Mark{Topic: p.Topic, Part: p.Part, Next: p.From, Open: &p}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.group(func() { w.commit(record.TopicTelemetry, p.Part, p.From, text) })
+	s := w.start(w.cfg)
+	w.until("the loss is said", 20*time.Second, func() (bool, string) {
+		return s.metric("muster_sink_lost_records", "partition", fmt.Sprint(p.Part)) == 5, "muster_sink_lost_records"
+	})
+	w.send(100) // others take the offsets
+	s.stop()
+	if n := w.count(fmt.Sprintf("SELECT count() FROM DB.ledger WHERE part = %d", p.Part)); n != 0 {
+		t.Errorf("%d rows of a plan whose records are gone", n)
+	}
+	if at, metadata := w.committed(record.TopicTelemetry, p.Part); at != p.From || metadata != text {
+		t.Errorf("the plan's commit was moved: %d %s", at, metadata)
+	}
+}
+
 func TestAMessageOfHundredsOfDaysStopsNobody(t *testing.T) {
 	w := newWorld(t)
 	w.send(30)

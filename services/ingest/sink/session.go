@@ -20,7 +20,7 @@ import (
 // rebalance's end, so that is no longer than it must be; a worker that loses its partition has revokeSessions of it to
 // finish the plan that it is sending.
 const (
-	rebalanceSessions = 6
+	rebalanceSessions = 4
 	revokeSessions    = 2
 	heartbeats        = 5 // in one session timeout
 )

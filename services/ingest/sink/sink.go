@@ -68,7 +68,7 @@ func New(cfg Config, s Settings) (*Sink, error) {
 		s.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
 	}
 	sink := &Sink{
-		cfg: cfg, roster: s.Roster, catalog: catalog{s.Roster}, store: store{s.Warehouse},
+		cfg: cfg, roster: s.Roster, catalog: &catalog{Roster: s.Roster}, store: store{s.Warehouse},
 		budget: &budget{limit: cfg.Buffer}, crash: armed, tracer: s.Tracer, log: s.Log,
 	}
 	sink.m, err = newMetrics(s.Registerer, sink)
@@ -157,10 +157,13 @@ func (s *Sink) Ready() error {
 }
 
 // catalog is the roster as the rows package asks it.
-type catalog struct{ *roster.Roster }
+type catalog struct {
+	*roster.Roster
+	schemas sync.Map // of names by id: asked for each message, and never changed
+}
 
 // Profile implements rows.Catalog.
-func (c catalog) Profile(no uint16, rev uint64) (rows.Profile, bool) {
+func (c *catalog) Profile(no uint16, rev uint64) (rows.Profile, bool) {
 	p, ok := c.ProfileAt(no, rev)
 	if !ok {
 		return rows.Profile{}, false
@@ -173,7 +176,10 @@ func (c catalog) Profile(no uint16, rev uint64) (rows.Profile, bool) {
 }
 
 // Schema implements rows.Catalog. A schema never changes, and is defined before the first record that uses it.
-func (c catalog) Schema(id uint32) ([]string, bool) {
+func (c *catalog) Schema(id uint32) ([]string, bool) {
+	if names, ok := c.schemas.Load(id); ok {
+		return names.([]string), true
+	}
 	s, ok := c.Roster.Schema(id)
 	if !ok {
 		return nil, false
@@ -182,5 +188,6 @@ func (c catalog) Schema(id uint32) ([]string, bool) {
 	for i, m := range s.Metrics {
 		names[i] = m.Name
 	}
+	c.schemas.Store(id, names)
 	return names, true
 }

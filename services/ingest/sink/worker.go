@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/services/ingest/sink/plan"
+	"muster.dev/services/ingest/sink/rows"
 	"muster.dev/services/ingest/sink/seen"
 )
 
@@ -29,6 +30,9 @@ type worker struct {
 	begin beginning
 	gen   uint16
 	seen  *seen.State
+
+	keys    map[rows.Key]claim // memory of the last draft, for the next; of the worker's goroutine
+	records []*kgo.Record
 
 	lease sync.Mutex // held over each commit; guards live
 	live  bool

@@ -7,6 +7,10 @@ import (
 	"muster.dev/proto/batch"
 )
 
+// storedNaN is ClickHouse's own NaN, bit for bit: a value that was stored here and later by a wide table's view must
+// not be told apart by a hash.
+var storedNaN = math.Float64frombits(0x7ff8000000000000)
+
 // Scales of s_other for what is no scaled integer.
 const (
 	scaleFloat = -1
@@ -108,7 +112,7 @@ func (s *Sheet) putOther(m *Message, c *batch.Column, all bool) int {
 		scale = scaleText
 		t.int.AppendNulls(n)
 		for i := range n {
-			values[i] = math.NaN()
+			values[i] = storedNaN
 			v := b.Text(c, s.word(i, all))
 			t.text.Append(v)
 			s.bytes += int64(len(v))

@@ -107,9 +107,12 @@ func (t *wideTable) reserve(rows int) {
 	}
 	t.room = max(rows, 2*t.room, leastRoom)
 	for _, c := range t.block.Columns() {
-		if f, ok := c.(interface{ Reserve(rows int) }); ok {
-			f.Reserve(t.room)
+		if _, grows := c.(*native.Dictionary); grows {
+			continue // padding would put a value into the dictionary
 		}
+		had := c.Rows()
+		c.PadTo(t.room)
+		c.Truncate(had)
 	}
 }
 
