@@ -141,16 +141,23 @@ func (c *Controller) remember(profiles []roster.Profile, found map[key]seen) {
 		if i < 0 || slices.ContainsFunc(profiles[i].Metrics, func(m roster.Metric) bool { return m.Name == k.metric }) {
 			continue // a value off its column's grid
 		}
-		before, known := c.seen[k]
-		if !known && len(c.seen) >= maxKeys {
-			continue
-		}
-		before.add(s)
-		c.seen[k] = before
+		so := c.seen[k]
+		so.add(s)
+		c.seen[k] = so
+	}
+	if len(c.seen) <= maxKeys {
+		return
+	}
+	// What few devices sent seldom is forgotten first: names that one device makes up must not keep others out.
+	keys := slices.SortedFunc(maps.Keys(c.seen), func(a, b key) int {
+		return cmp.Or(before(c.seen[a], c.seen[b]), cmp.Compare(a.profile, b.profile), cmp.Compare(a.metric, b.metric))
+	})
+	for _, k := range keys[maxKeys:] {
+		delete(c.seen, k)
 	}
 }
 
-// promote gives columns to a profile's metrics that were seen often enough, the most frequent first.
+// promote gives columns to a profile's metrics that were seen often enough, what most devices send first.
 func (c *Controller) promote(ctx context.Context, p roster.Profile, columns map[string]decide.Metric) error {
 	var names []string
 	for k, s := range c.seen {
@@ -159,10 +166,21 @@ func (c *Controller) promote(ctx context.Context, p roster.Profile, columns map[
 		}
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(c.seen[key{p.Name, b}].rows(), c.seen[key{p.Name, a}].rows()), cmp.Compare(a, b))
+		return cmp.Or(before(c.seen[key{p.Name, a}], c.seen[key{p.Name, b}]), cmp.Compare(a, b))
 	})
 	var add []decide.Metric
+	least := 0 // devices that must send it
 	for _, name := range names {
+		if taken := len(p.Metrics) + len(add); taken >= openMetrics && least == 0 {
+			enrolled, err := c.enrolled(ctx, p.Name)
+			if err != nil {
+				return err
+			}
+			least = senders(enrolled)
+		}
+		if len(c.seen[key{p.Name, name}].devices) < least {
+			continue
+		}
 		m, ok := columns[name] // left by a controller that died before its event
 		if !ok {
 			m, ok = judge(name, c.seen[key{p.Name, name}], c.cfg.MinRows)

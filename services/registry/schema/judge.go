@@ -1,7 +1,9 @@
 package schema
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"muster.dev/proto/batch"
 	"muster.dev/services/registry/decide"
@@ -19,9 +21,10 @@ const (
 // seen is what was seen of one metric of one profile.
 type seen struct {
 	ints, floats, bools, texts uint64
-	scale                      int8    // the largest of the ints
-	magnitude                  float64 // the largest value of the ints, without its sign
-	distinct                   uint64  // texts, at most maxTexts + 1
+	scale                      int8     // the largest of the ints
+	magnitude                  float64  // the largest value of the ints, without its sign
+	distinct                   uint64   // texts, at most maxTexts + 1
+	devices                    []uint32 // that sent it, in order, at most maxSenders
 }
 
 func (s seen) rows() uint64 { return s.ints + s.floats + s.bools + s.texts }
@@ -34,7 +37,27 @@ func (s *seen) add(o seen) {
 	s.scale = max(s.scale, o.scale)
 	s.magnitude = max(s.magnitude, o.magnitude)
 	s.distinct = max(s.distinct, o.distinct)
+	all := slices.Concat(s.devices, o.devices)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	s.devices = all[:min(len(all), maxSenders)]
 }
+
+// before orders metrics by how many devices send them, then by how often they were seen.
+func before(a, b seen) int {
+	return cmp.Or(cmp.Compare(len(b.devices), len(a.devices)), cmp.Compare(b.rows(), a.rows()))
+}
+
+const (
+	// openMetrics of a profile's columns are for whatever is seen. The rest are for what many devices send, so that
+	// one that makes names up cannot take the columns of all.
+	openMetrics = decide.MaxMetrics / 2
+	// maxSenders is how many devices are told apart for one metric, and the most that is asked for.
+	maxSenders = 16
+)
+
+// senders is how many devices must send a metric for it to have one of the later columns, in a profile of so many.
+func senders(enrolled uint64) int { return int(min(max(enrolled/20, 2), maxSenders)) }
 
 // judge says which column suits what was seen, if any does.
 func judge(name string, s seen, minRows uint64) (decide.Metric, bool) {

@@ -1,8 +1,11 @@
 package schema
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
+	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
 	"muster.dev/proto/batch"
 	"muster.dev/services/registry/decide"
@@ -52,5 +55,53 @@ func TestAMetricIsReadBackFromItsColumn(t *testing.T) {
 		if m, ok := metricOf(column, typ); ok {
 			t.Errorf("%s is taken for %+v", column, m)
 		}
+	}
+}
+
+func TestOneDeviceTakesHalfOfAProfilesColumnsAtMost(t *testing.T) {
+	for enrolled, want := range map[uint64]int{0: 2, 1: 2, 39: 2, 100: 5, 320: 16, 1_000_000: 16} {
+		if got := senders(enrolled); got != want {
+			t.Errorf("of %d devices %d must send it, want %d", enrolled, got, want)
+		}
+	}
+	if openMetrics*2 != decide.MaxMetrics {
+		t.Errorf("%d of %d columns are for whatever is seen", openMetrics, decide.MaxMetrics)
+	}
+}
+
+func TestDevicesAreCountedOnce(t *testing.T) {
+	var s seen
+	s.add(seen{devices: []uint32{7, 9}})
+	s.add(seen{devices: []uint32{3, 7}})
+	if !slices.Equal(s.devices, []uint32{3, 7, 9}) {
+		t.Errorf("devices %v", s.devices)
+	}
+	for i := range uint32(100) {
+		s.add(seen{devices: []uint32{i}})
+	}
+	if len(s.devices) != maxSenders {
+		t.Errorf("%d devices are kept", len(s.devices))
+	}
+}
+
+func TestNamesThatOneDeviceMakesUpAreForgottenBeforeWhatManySend(t *testing.T) {
+	c := &Controller{seen: map[key]seen{}}
+	profiles := []roster.Profile{{Name: "p"}}
+	flood := func(n int) {
+		found := map[key]seen{}
+		for i := range maxKeys {
+			found[key{"p", fmt.Sprintf("made_up_%d_%d", n, i)}] = seen{ints: 1000, devices: []uint32{1}}
+		}
+		c.remember(profiles, found)
+	}
+	flood(0)
+	honest := key{"p", "temp_c"}
+	c.remember(profiles, map[key]seen{honest: {ints: 1, devices: []uint32{2, 3}}})
+	flood(1)
+	if len(c.seen) != maxKeys {
+		t.Errorf("%d names are remembered, want %d", len(c.seen), maxKeys)
+	}
+	if _, ok := c.seen[honest]; !ok {
+		t.Error("what two devices send was forgotten")
 	}
 }

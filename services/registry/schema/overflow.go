@@ -63,14 +63,14 @@ func (c *Controller) look(ctx context.Context, next map[partition]uint64) (map[k
 	for at, off := range next {
 		bounds = append(bounds, fmt.Sprintf("(topic_gen = %d AND part = %d AND off < %d)", at.gen, at.part, off))
 	}
-	rows, err := c.store.Conn().Query(ctx, fmt.Sprintf(`SELECT d.profile, o.metric, sum(o.ints), sum(o.floats), sum(o.bools), sum(o.texts), max(o.top), max(o.magnitude), max(o.distinct)
+	rows, err := c.store.Conn().Query(ctx, fmt.Sprintf(`SELECT d.profile, o.metric, sum(o.ints), sum(o.floats), sum(o.bools), sum(o.texts), max(o.top), max(o.magnitude), max(o.distinct), groupArraySorted(%d)(o.device_no)
 FROM (
     SELECT device_no, CAST(metric, 'String') AS metric, countIf(scale >= 0) AS ints, countIf(scale = -1) AS floats, countIf(scale = -2) AS bools, countIf(scale = -3) AS texts,
         maxIf(scale, scale >= 0) AS top, maxIf(abs(value), scale >= 0) AS magnitude, uniqUpTo(%d)(text) AS distinct
     FROM %s WHERE %s AND (%s) GROUP BY device_no, metric
 ) AS o LEFT ANY JOIN (SELECT no, CAST(profile, 'String') AS profile FROM %s) AS d ON o.device_no = d.no
-GROUP BY d.profile, o.metric ORDER BY sum(o.ints) + sum(o.floats) + sum(o.bools) + sum(o.texts) DESC, d.profile, o.metric LIMIT %d`,
-		maxTexts, c.table("s_other"), unread(c.positions), strings.Join(bounds, " OR "), c.table("device_rows"), maxKeys))
+GROUP BY d.profile, o.metric ORDER BY count() DESC, sum(o.ints) + sum(o.floats) + sum(o.bools) + sum(o.texts) DESC, d.profile, o.metric LIMIT %d`,
+		maxSenders, maxTexts, c.table("s_other"), unread(c.positions), strings.Join(bounds, " OR "), c.table("device_rows"), maxKeys))
 	if err != nil {
 		return nil, fmt.Errorf("look into the overflow: %w", err)
 	}
@@ -79,7 +79,7 @@ GROUP BY d.profile, o.metric ORDER BY sum(o.ints) + sum(o.floats) + sum(o.bools)
 	for rows.Next() {
 		var k key
 		var s seen
-		if err := rows.Scan(&k.profile, &k.metric, &s.ints, &s.floats, &s.bools, &s.texts, &s.scale, &s.magnitude, &s.distinct); err != nil {
+		if err := rows.Scan(&k.profile, &k.metric, &s.ints, &s.floats, &s.bools, &s.texts, &s.scale, &s.magnitude, &s.distinct, &s.devices); err != nil {
 			return nil, fmt.Errorf("look into the overflow: %w", err)
 		}
 		if k.profile == "" {
@@ -88,6 +88,15 @@ GROUP BY d.profile, o.metric ORDER BY sum(o.ints) + sum(o.floats) + sum(o.bools)
 		found[k] = s
 	}
 	return found, rows.Err()
+}
+
+// enrolled is how many devices a profile has.
+func (c *Controller) enrolled(ctx context.Context, profile string) (uint64, error) {
+	var n uint64
+	if err := c.store.Conn().QueryRow(ctx, "SELECT count() FROM "+c.table("device_rows")+" WHERE profile = ?", profile).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the devices of profile %s: %w", profile, err)
+	}
+	return n, nil
 }
 
 // columns are the metrics that the wide tables have, by profile, as their columns tell.
