@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"time"
+
+	"muster.dev/platform/daemon"
 )
 
 // Config is what an operator sets.
@@ -57,19 +58,15 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// secret reads the secret file; an empty one is an error, since the engine
-// would take the empty secret for an anonymous client's.
+// secret reads the secret file. An empty one is an error, since the engine would take the empty secret for an anonymous
+// client's.
 func (c Config) secret() (string, error) {
 	if c.SecretFile == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(c.SecretFile)
+	s, err := daemon.ReadSecret(c.SecretFile)
 	if err != nil {
 		return "", fmt.Errorf("warehouse: secret_file: %w", err)
 	}
-	s := strings.TrimSpace(string(b))
-	if s == "" {
-		return "", fmt.Errorf("warehouse: secret_file %s is empty", c.SecretFile)
-	}
-	return s, nil
+	return s.Reveal(), nil
 }

@@ -43,7 +43,16 @@ func TestASecretIsReadFromItsFileAndNeverShown(t *testing.T) {
 	if _, err := warehouse.Open(cfg); err == nil {
 		t.Fatal("a missing secret file was accepted")
 	}
-	for content, good := range map[string]bool{" \n": false, "hunter2\n": true} {
+	if err := os.WriteFile(cfg.SecretFile, []byte("hunter2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := warehouse.Open(cfg); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Fatalf("a secret that everybody may read: %v", err)
+	}
+	if err := os.Remove(cfg.SecretFile); err != nil {
+		t.Fatal(err)
+	}
+	for content, good := range map[string]bool{"\n": false, "hunter2\n": true} {
 		if err := os.WriteFile(cfg.SecretFile, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
