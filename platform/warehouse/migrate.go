@@ -22,8 +22,8 @@ const versionTable = "schema_versions"
 
 // What every schema has, profiles apart.
 var (
-	tables = []string{"ledger", "quarantine", "s_other", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
-	views  = []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"}
+	schemaTables = []string{"ledger", "quarantine", "s_other", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
+	schemaViews  = []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"}
 )
 
 // Progress is told what a long run is doing, a line at a time. It may be nil.
@@ -112,7 +112,7 @@ func (w *Warehouse) Missing(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("warehouse: list the tables: %w", classify(err))
 	}
 	var missing []string
-	for _, name := range append(slices.Clone(tables), views...) {
+	for _, name := range append(slices.Clone(schemaTables), schemaViews...) {
 		if !there[name] {
 			missing = append(missing, name)
 		}
@@ -144,7 +144,7 @@ func closeQuietly(db *sql.DB) { _ = db.Close() }
 // from the log. It asks nobody: the caller has asked. What others put into
 // the database stays.
 func (w *Warehouse) DropAll(ctx context.Context) error {
-	for _, v := range views {
+	for _, v := range schemaViews {
 		if err := w.exec(ctx, "DROP VIEW IF EXISTS "+w.table(v)); err != nil {
 			return fmt.Errorf("warehouse: drop %s: %w", v, err)
 		}
@@ -153,7 +153,7 @@ func (w *Warehouse) DropAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("warehouse: drop: %w", err)
 	}
-	all := slices.Clone(tables)
+	all := slices.Clone(schemaTables)
 	for _, p := range profiles {
 		if err := w.exec(ctx, "DROP VIEW IF EXISTS "+w.table(profileView(p.Name))); err != nil {
 			return fmt.Errorf("warehouse: drop the view of %s: %w", p.Name, err)

@@ -57,6 +57,25 @@ func TestMigratingFromNothingAndAgainGivesTheSameTables(t *testing.T) {
 	}
 }
 
+func TestATableThatWasDroppedIsMissedAndNotMadeAgainEmpty(t *testing.T) {
+	w := warehousetest.Empty(t)
+	if err := w.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.Missing(t.Context()); err != nil || len(got) > 0 {
+		t.Fatalf("a new schema misses %v, %v", got, err)
+	}
+	if err := w.Conn().Exec(t.Context(), "DROP TABLE `"+w.Database()+"`.quarantine SYNC"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.Missing(t.Context()); err != nil || !slices.Equal(got, []string{"quarantine"}) {
+		t.Errorf("missing %v, %v", got, err)
+	}
+}
+
 func TestMigratingAtOnceFromTwoProcessesSucceedsForBoth(t *testing.T) {
 	cfg := warehousetest.Config(t)
 	var all sync.WaitGroup

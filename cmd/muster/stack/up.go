@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"muster.dev/cmd/muster/supervise"
@@ -177,5 +178,12 @@ func migrate(ctx context.Context, o Order, s Site) error {
 		return err
 	}
 	defer w.Close()
-	return w.Migrate(ctx, func(line string) { fmt.Fprintf(o.Err, "%-11s %s\n", ClickHouse, line) })
+	if err := w.Migrate(ctx, func(line string) { fmt.Fprintf(o.Err, "%-11s %s\n", ClickHouse, line) }); err != nil {
+		return err
+	}
+	missing, err := w.Missing(ctx)
+	if err == nil && len(missing) > 0 {
+		fmt.Fprintf(o.Err, "%-11s dropped since they were made: %s; `muster rebuild --yes` brings them back from the log\n", ClickHouse, strings.Join(missing, ", "))
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ func migrate(f *frame) *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the warehouse to this program's schema; may be repeated",
+		Long:  "Exit codes: 0 done; 4 a table of the schema was dropped, and only a rebuild brings back what it held.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w, _, _, err := f.warehouse()
@@ -44,13 +46,27 @@ func migrate(f *frame) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if f.json {
-				return f.printJSON(map[string]int64{"version": v})
+			missing, err := w.Missing(cmd.Context())
+			if err != nil {
+				return err
 			}
-			_, err = fmt.Fprintf(f.Out, "schema version %d\n", v)
+			if f.json {
+				err = f.printJSON(migrated{Version: v, Missing: missing})
+			} else {
+				_, err = fmt.Fprintf(f.Out, "schema version %d\n", v)
+			}
+			if err == nil && len(missing) > 0 {
+				err = finding{fmt.Errorf("dropped since they were made: %s; muster rebuild --yes brings them back from the log", strings.Join(missing, ", "))}
+			}
 			return err
 		},
 	}
+}
+
+// migrated is what `migrate --json` prints.
+type migrated struct {
+	Version int64    `json:"version"`
+	Missing []string `json:"missing,omitempty"`
 }
 
 func ledger(f *frame) *cobra.Command {
