@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"muster.dev/services/registry/wholefile"
 )
 
 // DefaultTrustDomain is the trust domain of a fleet that has not chosen one.
@@ -161,7 +163,7 @@ func signCA(path string, template, parent *x509.Certificate, public crypto.Publi
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", path, err)
 	}
-	return writeFile(path, encodeCertificates(cert), 0o644)
+	return wholefile.Write(path, encodeCertificates(cert), 0o644)
 }
 
 // sign gives the template a fresh serial of 127 random bits and signs it.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"muster.dev/proto/identity"
+	"muster.dev/services/registry/wholefile"
 )
 
 // Certificate is an issued certificate.
@@ -78,10 +79,10 @@ func (a *Authority) EnsureServer(certFile, keyFile string, hosts ...string) erro
 		return err
 	}
 	// A crash between the two leaves a pair that does not match: the next EnsureServer makes another.
-	if err := writeFile(keyFile, data, 0o600); err != nil {
+	if err := wholefile.Write(keyFile, data, 0o600); err != nil {
 		return err
 	}
-	return writeFile(certFile, cert.PEM, 0o644)
+	return wholefile.Write(certFile, cert.PEM, 0o644)
 }
 
 func (a *Authority) serverGood(certFile, keyFile string, hosts []string) (bool, error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"muster.dev/services/registry/authority"
+	"muster.dev/services/registry/wholefile"
 )
 
 // Holder is one process, or one engine, that is handed files of its own.
@@ -121,11 +122,11 @@ func (h Holder) fill(dir string, ca *authority.Authority, secrets map[string]str
 		if got, err := os.ReadFile(path); err == nil && string(got) == value {
 			continue
 		}
-		if err := replace(path, []byte(value), 0o600); err != nil {
+		if err := wholefile.Write(path, []byte(value), 0o600); err != nil {
 			return err
 		}
 	}
-	if err := replace(filepath.Join(own, "ca.pem"), ca.CA(), 0o644); err != nil {
+	if err := wholefile.Write(filepath.Join(own, "ca.pem"), ca.CA(), 0o644); err != nil {
 		return err
 	}
 	if len(h.Servers) > 0 {
@@ -156,18 +157,6 @@ func find(dir, name string) (string, error) {
 		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(raw), nil
-}
-
-// replace writes a file so that a crash leaves the old one or the new one.
-func replace(path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, mode); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, mode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }
 
 func chownTree(root string, uid int, chown func(string, int) error) error {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"muster.dev/services/registry/wholefile"
+
 	v1 "muster.dev/services/registry/api/v1"
 )
 
@@ -48,10 +50,10 @@ func (c *Client) EnrollInto(ctx context.Context, e v1.Enrolment, dir string) (v1
 	if err != nil {
 		return v1.Enrolled{}, err
 	}
-	if err := replace(filepath.Join(dir, CAFile), []byte(out.CA), 0o644); err != nil {
+	if err := wholefile.Write(filepath.Join(dir, CAFile), []byte(out.CA), 0o644); err != nil {
 		return v1.Enrolled{}, err
 	}
-	return out, replace(filepath.Join(dir, CertFile), []byte(out.Certificate), 0o644)
+	return out, wholefile.Write(filepath.Join(dir, CertFile), []byte(out.Certificate), 0o644)
 }
 
 // ensureKey reads the key in dir or makes one, P-256.
@@ -93,27 +95,5 @@ func makeKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode a device key: %w", err)
 	}
-	return key, replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// replace puts data at path whole: through a file of mode 0600 beside it, so that a key is never readable by others.
-func replace(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return key, wholefile.Write(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
