@@ -11,11 +11,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/platform/roster"
 	"muster.dev/proto/record"
 	"muster.dev/services/registry/decide"
@@ -32,13 +32,8 @@ type keeping struct {
 
 func start(t *testing.T) keeping {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	k := keeping{cfg: eventlog.Config{Brokers: cluster.ListenAddrs()}, ended: make(chan error, 1)}
+	k := keeping{cfg: eventlog.Config{Brokers: logtest.Start(t)}, ended: make(chan error, 1)}
 	k.writer = writer.New(writer.Settings{Log: k.cfg, Logger: log, Metrics: prometheus.NewRegistry()})
 	cfg := DefaultConfig()
 	cfg.Interval = 20 * time.Millisecond
