@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"muster.dev/cmd/muster/supervise"
@@ -74,6 +75,9 @@ func (d Dir) part(ctx context.Context, i Instance, name string) PartStatus {
 	p.PID, p.Started, p.Restarts = st.PID, st.Started, st.Restarts
 	if err := supervise.Ready(ctx, st.Ready); err != nil {
 		p.Reason = strings.TrimPrefix(err.Error(), "not ready: ")
+		if syscall.Kill(st.PID, 0) != nil {
+			p.Reason = "its process has ended and is to be started again; its log ends: " + supervise.LastLine(p.Log)
+		}
 		return p
 	}
 	p.Ready = true

@@ -75,12 +75,34 @@ func (p *process) turnLogs() (stop func()) {
 	return func() { close(quit); wg.Wait() }
 }
 
+// LastLine is what a process printed last, cut where it is long; empty when it printed nothing.
+func LastLine(path string) string {
+	all := tail(path, 1)
+	if len(all) == 0 {
+		return ""
+	}
+	const most = 300
+	if line := all[0]; len(line) > most {
+		return strings.ToValidUTF8(line[:most], "") + "..."
+	}
+	return all[0]
+}
+
 // lastLines shows the end of a log under a sentence about it.
 func lastLines(path string) string {
-	const most, lines = 4096, 6
+	all := tail(path, 6)
+	if len(all) == 0 {
+		return ""
+	}
+	return ", which ends:\n    " + strings.Join(all, "\n    ")
+}
+
+// tail is the last lines of a file, as many as are asked for at most.
+func tail(path string, lines int) []string {
+	const most = 4096
 	f, err := os.Open(path)
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.Size() > most {
@@ -89,9 +111,8 @@ func lastLines(path string) string {
 	b, _ := io.ReadAll(io.LimitReader(f, most))
 	b = bytes.TrimSpace(b)
 	if len(b) == 0 {
-		return ""
+		return nil
 	}
 	all := strings.Split(string(b), "\n")
-	all = all[max(0, len(all)-lines):]
-	return ", which ends:\n    " + strings.Join(all, "\n    ")
+	return all[max(0, len(all)-lines):]
 }

@@ -23,6 +23,7 @@ type process struct {
 	quit    chan struct{} // closed by stop: do not start again
 	done    chan struct{} // closed when nothing runs any more
 	ended   string        // why, valid after done
+	faulted bool          // it ended by itself and complained; keep's alone
 
 	mu       sync.Mutex // guards those below
 	cmd      *exec.Cmd
@@ -74,7 +75,11 @@ func (p *process) keep(ready <-chan struct{}) {
 			if time.Since(p.began) > steady {
 				gap = p.owner.settings.FirstGap
 			}
-			p.owner.tell(p.program.Name, fmt.Sprintf("ended (%s); starting it again in %s, its log is %s", p.ended, gap, p.program.Log))
+			said := ""
+			if p.faulted {
+				said = ", which ends: " + LastLine(p.program.Log)
+			}
+			p.owner.tell(p.program.Name, fmt.Sprintf("ended (%s); starting it again in %s, its log is %s%s", p.ended, gap, p.program.Log, said))
 			if !p.pause(gap) {
 				return
 			}
@@ -113,8 +118,10 @@ func (p *process) attend() (held bool) {
 		case err := <-exit:
 			p.log.Close()
 			p.ended = "exit status 0"
+			p.faulted = false
 			if err != nil {
 				p.ended = err.Error()
+				p.faulted = p.cmd.ProcessState.ExitCode() > 0
 			}
 			if held {
 				p.owner.settings.Stopped(p.program.Name)

@@ -10,11 +10,14 @@ import (
 	"time"
 )
 
+// patience is how long an answer is waited for.
+const patience = 2 * time.Second
+
 // Ready asks a process's /readyz; nil means that it does its work.
 func Ready(ctx context.Context, url string) error { return answers(ctx, url) }
 
 func answers(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -22,6 +25,9 @@ func answers(ctx context.Context, url string) error {
 	}
 	req.Close = true // a kept connection would outlive the process behind it
 	resp, err := http.DefaultClient.Do(req)
+	if ctx.Err() == context.DeadlineExceeded {
+		return fmt.Errorf("no answer from %s within %s: it hangs, or the machine is overloaded", url, patience)
+	}
 	if err != nil {
 		return fmt.Errorf("asking whether it is ready: %w", err)
 	}
@@ -36,9 +42,13 @@ func answers(ctx context.Context, url string) error {
 // reason reads the answer of a process's /readyz.
 func reason(body []byte) string {
 	var answer struct {
+		Status string
 		Failed []struct{ Name, Error string }
 	}
 	if json.Unmarshal(body, &answer) != nil || len(answer.Failed) == 0 {
+		if answer.Status != "" {
+			return answer.Status
+		}
 		return strings.TrimSpace(string(body))
 	}
 	var all []string

@@ -292,3 +292,34 @@ func TestALogIsTurnedOverAtItsCapAndOneOldFileKept(t *testing.T) {
 		t.Errorf("now %q, before %q", now, old)
 	}
 }
+
+func TestTheLastLineOfALogIsShownShort(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if got := LastLine(path); got != "" {
+		t.Errorf("no log ends %q", got)
+	}
+	if err := os.WriteFile(path, []byte("first\nsecond\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := LastLine(path); got != "second" {
+		t.Errorf("%q", got)
+	}
+	if err := os.WriteFile(path, []byte("first\n"+strings.Repeat("x", 9000)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := LastLine(path); len(got) > 310 || !strings.HasSuffix(got, "xxx...") {
+		t.Errorf("%d bytes: %.20q", len(got), got)
+	}
+}
+
+func TestWhyAProcessIsNotReadyIsSaidInWords(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"status":"starting"}`: "starting",
+		`{"status":"unready","failed":[{"name":"disk","error":"full"}]}`: "disk: full",
+		"bad gateway\n": "bad gateway",
+	} {
+		if got := reason([]byte(body)); got != want {
+			t.Errorf("%s reads %q, want %q", body, got, want)
+		}
+	}
+}

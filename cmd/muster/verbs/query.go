@@ -8,12 +8,16 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 // exceptionHeader carries the engine's error code; an answer that has it is no answer.
 const exceptionHeader = "X-ClickHouse-Exception-Code"
+
+// patience is how long a query is silent before a person is told that it still runs.
+const patience = 5 * time.Second
 
 func query(f *frame) *cobra.Command {
 	var format string
@@ -41,6 +45,10 @@ func query(f *frame) *cobra.Command {
 			if f.json && format == "JSONEachRow" {
 				params.Set("output_format_json_array_of_rows", "1")
 			}
+			slow := time.AfterFunc(patience, func() {
+				f.say("no answer for %s; waiting on. muster status says which parts run", patience)
+			})
+			defer slow.Stop()
 			return ask(cmd.Context(), inst.Ports.ClickHouseURL(), params, args[0], f.Out)
 		},
 	}
