@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"muster.dev/platform/daemon"
+	"muster.dev/platform/principals"
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/ingest/sink"
 	"muster.dev/services/registry"
@@ -49,10 +50,12 @@ func TestEveryServiceTakesItsConfiguration(t *testing.T) {
 	valid(t, "registry", dir, &r)
 	valid(t, "retention", dir, &k)
 	valid(t, "migrate", dir, &m)
+	rights := principals.DefaultConfig()
+	valid(t, "principals", dir, &rights)
 	if r.Topics.Partitions != 48 || r.Topics.Local {
 		t.Errorf("topics are %+v: production's have 48 partitions and no bound in bytes", r.Topics)
 	}
-	for name, log := range map[string]string{"gateway": g.Log.User, "sink": s.Log.User, "registry": r.Log.User} {
+	for name, log := range map[string]string{principals.Gateway: g.Log.User, principals.Sink: s.Log.User, principals.Registry: r.Log.User, principals.Admin: rights.Log.User} {
 		if log != name {
 			t.Errorf("%s logs in as %q", name, log)
 		}

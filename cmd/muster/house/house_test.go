@@ -160,6 +160,20 @@ func TestHouseFilesStaySmall(t *testing.T) {
 	})
 }
 
+const longestMain = 60
+
+// A main parses, builds and runs; what else there is can be called by a test and by the local stack.
+func TestHouseMainsAreSmall(t *testing.T) {
+	files(t, func(name string, _ int64) {
+		if path.Base(name) != "main.go" || !strings.Contains(name, "cmd/") {
+			return
+		}
+		if n := strings.Count(read(t, name), "\n"); n > longestMain {
+			t.Errorf("%s has %d lines, more than %d", name, n, longestMain)
+		}
+	})
+}
+
 func TestHouseEachPackageSaysWhatItIs(t *testing.T) {
 	documented := map[string]bool{}
 	files(t, func(name string, _ int64) {
