@@ -24,6 +24,30 @@ func TestNobodyMakesTheEngineSignalItsThreads(t *testing.T) {
 	}
 }
 
+func TestAnAnalystComesByNoNameThatAPageCouldMakeUp(t *testing.T) {
+	newDatabase(t)
+	for host, want := range map[string]int{
+		"127.0.0.1:8123": 200, "localhost": 200, "LOCALHOST:8123": 200, "[::1]:8123": 200, "": 200,
+		"evil.example": 403, "evil.example:8123": 403, "127.0.0.1.evil.example": 403, "localhost.evil.example": 403,
+	} {
+		for _, service := range []bool{false, true} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+store.Addr()+"/", strings.NewReader("SELECT 1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			want := want
+			if service {
+				req.SetBasicAuth("muster", testSecret)
+				want = 200
+			}
+			if r := send(t, req); r.status != want {
+				t.Errorf("host %q, credentials %v: %d %s, want %d", host, service, r.status, r.body, want)
+			}
+		}
+	}
+}
+
 // What they bound is out of reach of max_execution_time: a type of 5,000 levels keeps the parser busy for minutes.
 func TestAnAnalystCannotLiftWhatBoundsTheParser(t *testing.T) {
 	newDatabase(t)
@@ -83,7 +107,7 @@ func ask(t *testing.T, declared int, body string) net.Conn {
 	if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", declared, body); err != nil {
+	if _, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", declared, body); err != nil {
 		t.Fatal(err)
 	}
 	return c

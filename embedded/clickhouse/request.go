@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -160,6 +161,9 @@ func (q *request) authenticate() error {
 func (q *request) bound() error {
 	var read time.Time
 	if q.analyst {
+		if !local(q.r.Host) {
+			return exceptionf(codeAccessDenied, "Without credentials the store is asked by an address or as localhost, not as %.60q. (ACCESS_DENIED)", q.r.Host)
+		}
 		if !q.s.lobby.try() {
 			q.out.header().Set("Retry-After", "1")
 			q.out.header().Set("Connection", "close")
@@ -169,6 +173,15 @@ func (q *request) bound() error {
 	}
 	q.deadlines(read, time.Time{})
 	return nil
+}
+
+// local says whether a Host header names this machine. A page in a browser can make a name of its own mean a loopback
+// address, and would read the store; it cannot make the browser say another name than its own.
+func local(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return host == "" || strings.EqualFold(host, "localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 // deadlines sets those of the connection; a writer without one has no client that could be slow.
