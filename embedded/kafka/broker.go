@@ -5,11 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -83,6 +83,11 @@ func (b *Broker) start() error {
 			}
 		}
 	}
+	if b.cfg.DataDir != "" {
+		if err := mend(b.cfg.DataDir, b.cfg.Log); err != nil {
+			return err
+		}
+	}
 	secret := rand.Text()
 	if b.cluster, err = kfake.NewCluster(b.options(secret)...); err != nil {
 		return fmt.Errorf("open the log in %s: %w", b.cfg.DataDir, err)
@@ -135,7 +140,7 @@ func (b *Broker) options(secret string) []kfake.Opt {
 			"offsets.retention.minutes": strconv.Itoa(int(c.OffsetsRetention.Minutes())), // 10080
 			"log.cleaner.backoff.ms":    "300000",                                        // 3600000
 		}),
-		kfake.WithLogger(brokerLog{c.Log}),
+		kfake.WithLogger(brokerLog{c}),
 	}
 	if c.DataDir != "" {
 		opts = append(opts, kfake.DataDir(c.DataDir))
@@ -231,14 +236,21 @@ func (b *Broker) Close() {
 	})
 }
 
-// brokerLog hands kfake's lines to slog, all but its debug chatter.
-type brokerLog struct{ log *slog.Logger }
+// brokerLog hands kfake's lines to slog, all but its debug chatter, and stops at the one kind of line that kfake
+// goes on after and must not.
+type brokerLog struct{ cfg Config }
 
 func (l brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:
-		l.log.Error(fmt.Sprintf(format, args...))
+		l.cfg.Log.Error(fmt.Sprintf(format, args...))
 	case kfake.LogLevelWarn:
-		l.log.Warn(fmt.Sprintf(format, args...))
+		// "persist batch ...", "persist group entry ...", "persist pid entry ...": said in the goroutine that answers,
+		// before it does. A commit that is not on the disk is acknowledged all the same, and an entry that was half
+		// written makes the next start forget every later one.
+		if strings.HasPrefix(format, "persist ") {
+			l.cfg.Unwritable(fmt.Errorf("kafka: "+format, args...))
+		}
+		l.cfg.Log.Warn(fmt.Sprintf(format, args...))
 	}
 }

@@ -33,6 +33,9 @@ type Config struct {
 	RetentionEvery time.Duration
 	// Caps bounds topics in bytes, by name, without eating what is young.
 	Caps map[string]Cap
+	// Unwritable is told that the log could not be written, before the request is answered; it ends the process, for what
+	// is acknowledged after it returns may be lost. Nil panics.
+	Unwritable func(error)
 	// Log takes the broker's own words; nil drops them.
 	Log *slog.Logger
 }
@@ -73,6 +76,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RetentionEvery == 0 {
 		c.RetentionEvery = d.RetentionEvery
+	}
+	if c.Unwritable == nil {
+		c.Unwritable = func(err error) { panic(err) }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -7,19 +7,26 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
 )
 
 // envChild makes the test binary a broker on that directory, so that a test can kill it.
 const envChild = "MUSTER_TEST_KAFKA_DIR"
 
 func runChild(dir string) {
-	b, err := Start(Config{Listen: "127.0.0.1:0", DataDir: dir, Sync: true, NoAuth: true})
+	b, err := Start(Config{
+		Listen: "127.0.0.1:0", DataDir: dir, Sync: true, NoAuth: true,
+		Unwritable: func(error) { os.Exit(3) },
+	})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -110,4 +117,63 @@ func TestAKilledBrokerLosesNothingAcknowledged(t *testing.T) {
 		t.Fatalf("%d acknowledged: %v", n, lost)
 	}
 	t.Logf("%d kills, %d sent, %d acknowledged, %d in the log", kills, sent, n, len(got))
+}
+
+// A commit that cannot be written is not acknowledged, nor is any after it: the broker ends, and starts with what it had.
+func TestABrokerThatCannotWriteEndsBeforeItAcknowledges(t *testing.T) {
+	dir := t.TempDir()
+	cmd, addr := startChild(t, dir)
+	cl := client(t, addr, "", "")
+	createTopics(t, cl, "t")
+	ctx := within(t)
+	commit := func(adm *kadm.Client, at int64) error {
+		var offsets kadm.Offsets
+		offsets.AddOffset("t", 0, at, -1)
+		return adm.CommitAllOffsets(ctx, "g", offsets)
+	}
+	adm := kadm.NewClient(cl)
+	if err := commit(adm, 5); err != nil {
+		t.Fatal(err)
+	}
+	// No file of the process may grow past what the group's log has now and a few bytes: the next entry is cut.
+	st, err := os.Stat(filepath.Join(dir, "groups.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := unix.Rlimit{Cur: uint64(st.Size()) + 10, Max: unix.RLIM_INFINITY}
+	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+		t.Skipf("limiting the size of files: %v", err)
+	}
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var offsets kadm.Offsets
+	offsets.AddOffset("t", 0, 6, -1)
+	if err := adm.CommitAllOffsets(short, "g", offsets); err == nil {
+		t.Error("a commit that was not written is acknowledged")
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("the broker ended with %v", err)
+	}
+	for at := int64(7); at < 9; at++ { // what is committed after the cut entry is there after the next start
+		cmd, addr := startChild(t, dir)
+		again := client(t, addr, "", "")
+		adm := kadm.NewClient(again)
+		if err := commit(adm, at); err != nil {
+			t.Fatal(err)
+		}
+		got, err := adm.FetchOffsets(ctx, "g")
+		if o, _ := got.Lookup("t", 0); err != nil || o.At != at {
+			t.Errorf("committed %d, read %d, %v", at, o.At, err)
+		}
+		again.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	cmd, addr = startChild(t, dir)
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	last := client(t, addr, "", "")
+	got, err := kadm.NewClient(last).FetchOffsets(ctx, "g")
+	if o, _ := got.Lookup("t", 0); err != nil || o.At != 8 {
+		t.Errorf("committed 8, read %d after the last start, %v", o.At, err)
+	}
 }
