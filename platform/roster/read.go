@@ -1,11 +1,6 @@
 package roster
 
-import (
-	"context"
-	"fmt"
-
-	"muster.dev/proto/identity"
-)
+import "muster.dev/proto/identity"
 
 func held[T any](r *Roster, read func(*State) T) T {
 	r.mu.RLock()
@@ -61,16 +56,6 @@ func (r *Roster) Schema(id uint32) (Schema, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.state.Schema(id)
-}
-
-// WaitSchema blocks until a schema is known: it was published before the first record that uses it.
-func (r *Roster) WaitSchema(ctx context.Context, id uint32) (Schema, error) {
-	var schema Schema
-	err := r.waitFor(ctx, fmt.Sprintf("schema %d", id), func() (ok bool) {
-		schema, ok = r.state.Schema(id)
-		return ok
-	})
-	return schema, err
 }
 
 // Topics is every topic that there ever was, by generation.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // Column is one column of a block. The methods that add values are those of
@@ -136,21 +135,4 @@ func (b *Block) AppendTo(dst []byte) ([]byte, error) {
 		dst = append(dst, p...)
 	}
 	return dst, err
-}
-
-// WriteTo writes the block's bytes.
-func (b *Block) WriteTo(w io.Writer) (int64, error) {
-	parts, err := b.Segments()
-	if err != nil {
-		return 0, err
-	}
-	var sum int64
-	for _, p := range parts {
-		n, err := w.Write(p)
-		sum += int64(n)
-		if err != nil {
-			return sum, fmt.Errorf("native: write block: %w", err)
-		}
-	}
-	return sum, nil
 }

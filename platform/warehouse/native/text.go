@@ -181,9 +181,6 @@ func (c *Dictionary) add(v string) uint32 {
 	return id
 }
 
-// AppendID adds the value of an id that ID gave since the last Reset.
-func (c *Dictionary) AppendID(id uint32) { c.rows = append(c.rows, id) }
-
 // FillID adds it n times.
 func (c *Dictionary) FillID(id uint32, n int) {
 	at := len(c.rows)
