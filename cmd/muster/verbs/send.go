@@ -1,7 +1,9 @@
 package verbs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,14 +67,16 @@ func send(f *frame) *cobra.Command {
 			}
 			defer client.Close()
 			done := sent{File: file, Device: name, Metric: s.Metric, Rows: len(s.Times), Boot: s.Boot(steps)}
-			if err := f.sendParts(cmd.Context(), client, s, steps, &done); err != nil {
+			var found finding // all of it was sent, so it is told all the same
+			err = f.sendParts(cmd.Context(), client, s, steps, &done)
+			if err != nil && !errors.As(err, &found) {
 				return err
 			}
 			f.say("%s: %d rows as %s of %s in %d messages, %d of which were there already", file, done.Rows, s.Metric, name, done.Messages, done.Duplicates)
 			if f.json {
-				return f.printJSON(done)
+				return cmp.Or(f.printJSON(done), err)
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&file, "csv", "", "the `FILE`")
