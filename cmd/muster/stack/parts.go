@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"muster.dev/embedded/clickhouse"
@@ -125,10 +126,16 @@ func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 		principals.Registry: c.Secrets.Registry, principals.Reader: c.Secrets.Reader,
 	})
 	cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
+	cfg.Unwritable = func(err error) {
+		p.Log.Error("the log cannot be written: ending before anything of it is acknowledged; free space in "+c.DataDir+" or mend its disk", "error", err.Error())
+		os.Exit(daemon.ExitFailed)
+	}
 	broker, err := kafka.Start(cfg)
 	if err != nil {
 		return err
 	}
+	p.SetReady("broker", func() error { return answers(broker.Check) })
+	p.SetReady("disk", func() error { return roomy(c.DataDir) })
 	p.OnStop("broker", func(context.Context) error { broker.Close(); return nil })
 	return admitLibrdkafka(ctx, broker, eventlog.Config{User: principals.Admin, Secret: c.Secrets.Admin})
 }
@@ -158,6 +165,8 @@ func runClickHouse(_ context.Context, p *daemon.Process, c clickhouseConfig) err
 	if err != nil {
 		return err
 	}
+	p.SetReady("engine", func() error { return answers(server.Check) })
+	p.SetReady("disk", func() error { return roomy(c.DataDir) })
 	p.OnStop("server", func(context.Context) error { server.Close(); return nil })
 	return nil
 }

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -75,17 +76,26 @@ func (p *process) turnLogs() (stop func()) {
 	return func() { close(quit); wg.Wait() }
 }
 
-// LastLine is what a process printed last, cut where it is long; empty when it printed nothing.
+// LastLine is what a process printed last, cut where it is long; empty when it printed nothing. Of a structured line it
+// is the message and the error.
 func LastLine(path string) string {
 	all := tail(path, 1)
 	if len(all) == 0 {
 		return ""
 	}
+	line := all[0]
+	var entry struct{ Msg, Error string }
+	if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg != "" {
+		line = entry.Msg
+		if entry.Error != "" {
+			line += ": " + entry.Error
+		}
+	}
 	const most = 300
-	if line := all[0]; len(line) > most {
+	if len(line) > most {
 		return strings.ToValidUTF8(line[:most], "") + "..."
 	}
-	return all[0]
+	return line
 }
 
 // lastLines shows the end of a log under a sentence about it.

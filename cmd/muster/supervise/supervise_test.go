@@ -304,6 +304,12 @@ func TestTheLastLineOfALogIsShownShort(t *testing.T) {
 	if got := LastLine(path); got != "second" {
 		t.Errorf("%q", got)
 	}
+	if err := os.WriteFile(path, []byte(`{"level":"ERROR","msg":"no","error":"disk full"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := LastLine(path); got != "no: disk full" {
+		t.Errorf("%q", got)
+	}
 	if err := os.WriteFile(path, []byte("first\n"+strings.Repeat("x", 9000)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

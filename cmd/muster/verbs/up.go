@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -71,11 +72,13 @@ func status(f *frame) *cobra.Command {
 
 func (f *frame) printStatus(s stack.Status) error {
 	t := tabwriter.NewWriter(f.Out, 0, 0, 2, ' ', 0)
+	var reasons []string
 	fmt.Fprintln(t, "PART\tSTATE\tPROCESS\tSINCE\tRESTARTS\tHEALTH AND METRICS")
 	for _, p := range s.Parts {
 		state, since := "ready", "-"
 		if !p.Ready {
-			state = "not ready: " + p.Reason
+			state = "not ready"
+			reasons = append(reasons, fmt.Sprintf("%s: %s (its log is %s)", p.Name, p.Reason, stack.Shown(p.Log)))
 		}
 		if !p.Started.IsZero() {
 			since = time.Since(p.Started).Round(time.Second).String()
@@ -84,6 +87,9 @@ func (f *frame) printStatus(s stack.Status) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if len(reasons) > 0 {
+		fmt.Fprintf(f.Out, "\n%s\n", strings.Join(reasons, "\n"))
 	}
 	_, err := fmt.Fprintf(f.Out, "\ngateway %s, registry %s, ClickHouse %s, Kafka %s\n", s.Gateway, s.Registry, s.ClickHouse, s.Kafka)
 	return err
