@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"muster.dev/embedded/clickhouse"
@@ -126,10 +125,7 @@ func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 		principals.Registry: c.Secrets.Registry, principals.Reader: c.Secrets.Reader,
 	})
 	cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
-	cfg.Unwritable = func(err error) {
-		p.Log.Error("the log cannot be written: ending before anything of it is acknowledged; free space in "+c.DataDir+" or mend its disk", "error", err.Error())
-		os.Exit(daemon.ExitFailed)
-	}
+	cfg.Unwritable = func(err error) { failStop(p.Log, c.DataDir, err) }
 	broker, err := kafka.Start(cfg)
 	if err != nil {
 		return err
