@@ -9,7 +9,6 @@ VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 MODULES := $(shell sed -n 's|^[[:space:]]*\./|./|p' go.work)
 ARGS    ?=
 FUZZTIME ?= 10s
-BENCHTIME ?= 1s
 SEED    ?=
 CRASHES ?= 200
 
@@ -66,7 +65,8 @@ test-kafka: engine ## what speaks to the log, on a real one: .ci/kafka/run make 
 	go test -count=1 -p 1 -timeout 15m ./platform/eventlog/... ./platform/roster ./platform/principals ./services/registry ./services/registry/topics ./services/registry/writer ./services/ingest ./services/ingest/sink
 
 bench: engine ## the figures, beside the machine's floor of the same run
-	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 60m work
+	@mkdir -p bin
+	MUSTER_BENCH_JSON="$(CURDIR)/bin/bench.json" go test -run '^$$' -bench '^BenchmarkPipeline$$' -benchtime 1x -count 1 -timeout 30m ./cmd/muster/bench
 
 torture: engine build ## the fault matrix in full; SEED=n replays a run
 	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) MUSTER_TEST_SEED=$(SEED) MUSTER_TEST_CRASHES=$(CRASHES) \

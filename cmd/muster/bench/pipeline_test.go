@@ -23,7 +23,7 @@ type scale struct {
 	lag         time.Duration
 }
 
-var full = scale{rounds: 3, connections: 512, drive: 2500 * time.Millisecond, plant: 160_000, fleet: 4 * time.Hour, devices: 60, lag: 15 * time.Second}
+var full = scale{rounds: 3, connections: 512, drive: 2500 * time.Millisecond, plant: 240_000, fleet: 4 * time.Hour, devices: 60, lag: 15 * time.Second}
 
 // BenchmarkPipeline measures everything once, whatever b.N, and prints one table. MUSTER_BENCH_ONLY names the sections to
 // run, with commas: codec, gateway, sink, stored, lag; MUSTER_BENCH_ROUNDS how often each measurement is made.
