@@ -272,13 +272,14 @@ func TestTheAuditorFindsWhatIsMissingDoubleAndMiscounted(t *testing.T) {
 	insert(t, w, "ledger", ledger(1, 1,
 		message{off: 4, outcome: warehousetest.Stored, device: 1, boot: 2, seq: 1, n: 1, fault: 2},
 		message{off: 6, outcome: warehousetest.Stored, device: 1, boot: 2, seq: 1}), "l1")
+	insert(t, w, "s_other", other(1, 1, 9, 1, "odd", ts, 1), "s2") // its ledger is still to come
 	var lines []string
 	r, err = w.AuditWith(t.Context(), warehouse.AuditSettings{Progress: func(l string) { lines = append(lines, l) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := r.Partitions[slices.IndexFunc(r.Partitions, func(p warehouse.Partition) bool { return p.Part == 1 })]
-	if p.Missing != 1 || p.DoubleKeys != 1 || p.Double != 0 || p.Values != 1 || p.Found != 1 || p.Faults != 2 || p.FoundFaults != 0 {
+	if p.Missing != 1 || p.DoubleKeys != 1 || p.Double != 0 || p.Values != 1 || p.Found != 1 || p.Faults != 2 || p.FoundFaults != 0 || p.Landing != 1 {
 		t.Fatalf("%+v", p)
 	}
 	if len(lines) == 0 || r.String() == "" {
