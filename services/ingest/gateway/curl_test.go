@@ -51,8 +51,9 @@ func TestCurlSendsAReadingAsItStands(t *testing.T) {
 	if got := run([]byte(`{"readings":7}`), json...); !strings.Contains(got, `"field":"readings"`) || !strings.Contains(got, "\n422 ") {
 		t.Errorf("%s", got)
 	}
-	// A large body, for which curl asks first (Expect: 100-continue).
-	if got := run(bytes.Repeat([]byte(" "), 5<<20), json...); !strings.Contains(got, `"limit":4194304`) || !strings.Contains(got, "\n413 ") {
+	// A large body, for which curl asks first (Expect: 100-continue). Over HTTP/2 it does not ask, and curl 7 now and then
+	// drops an answer that comes before its body has ended, though RFC 9113, 8.1 lets a server do that.
+	if got := run(bytes.Repeat([]byte(" "), 5<<20), append(json, "--http1.1")...); !strings.Contains(got, `"limit":4194304`) || !strings.Contains(got, "\n413 ") {
 		t.Errorf("%s", got)
 	}
 	if n := len(s.records(record.TopicTelemetry)); n != 4 {
