@@ -81,7 +81,7 @@ func New(cfg Config, s Settings) (*Sink, error) {
 
 func (s *Sink) sheet() *rows.Sheet {
 	sheet := s.sheets.Get().(*rows.Sheet)
-	sheet.Begin(rows.Settings{})
+	sheet.Clear()
 	return sheet
 }
 

@@ -120,13 +120,19 @@ func NewSheet(catalog Catalog) *Sheet {
 
 // Begin empties the sheet for a plan.
 func (s *Sheet) Begin(set Settings) {
+	s.Clear()
 	s.set = set
-	for _, t := range s.tables() {
-		t.reset()
-	}
 	if set.Rev != s.wideRev {
 		clear(s.wide)
 		s.wideRev = set.Rev
+	}
+}
+
+// Clear empties the sheet, before it is known for what: it keeps the wide tables of the revision it had, and their memory.
+// Nothing may be put before Begin.
+func (s *Sheet) Clear() {
+	for _, t := range s.tables() {
+		t.reset()
 	}
 	clear(s.days)
 	s.bytes = 0
