@@ -96,6 +96,7 @@ func newMetrics(reg prometheus.Registerer, s *Sink) (*metrics, error) {
 		}, []string{"topic", "partition"}),
 	}
 	all = append(all, m.dataLoss)
+	gauge("open_plan_seconds", "Age of the oldest plan that is under way; it grows while nothing can be stored.", func() float64 { return s.underWay.oldest().Seconds() })
 	gauge("assigned_partitions", "Partitions that this process stores.", func() float64 { return float64(m.workers.Load()) })
 	gauge("parked_partitions", "Partitions that stand still because records are gone that were not stored.", func() float64 { return float64(m.parked.Load()) })
 	gauge("buffered_bytes", "Bytes of records and blocks that are held.", func() float64 { return float64(s.budget.held.Load()) })

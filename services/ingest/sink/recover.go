@@ -45,10 +45,13 @@ func (s *Sink) begin(at place, id plan.TopicID, found commitFound, log bounds) b
 	}
 	b.fetch = max(b.at, log.start)
 	if b.blind {
-		b.salt = "b" + strconv.FormatInt(time.Now().UnixMilli(), 36)
+		b.salt = newSalt()
 	}
 	return b
 }
+
+// newSalt tells the tokens of a partition's next plan from those that a plan of the same range had.
+func newSalt() string { return "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) }
 
 // dataLoss is a range of offsets that the log does not hold and that is not stored.
 type dataLoss struct{ from, to int64 }
@@ -79,6 +82,11 @@ func (w *worker) recover(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if !b.blind {
+		if at, err = w.overtaken(ctx, at); err != nil {
+			return 0, err
+		}
+	}
 	if err := w.inLog(at); err != nil {
 		return 0, err
 	}
@@ -88,6 +96,24 @@ func (w *worker) recover(ctx context.Context) (int64, error) {
 		}
 	}
 	return at, nil
+}
+
+// overtaken asks the ledger whether it holds the offset that is to be stored next. It does where the group gave an
+// older commit than the last, as a broker does that lost the end of what it kept: then the ledger is right.
+func (w *worker) overtaken(ctx context.Context, at int64) (int64, error) {
+	held := uint64(0)
+	err := w.insist(ctx, "ask whether the commit is the last", func() (err error) {
+		_, held, err = w.sink.store.LedgerRange(ctx, w.gen, uint16(w.part), uint64(at), uint64(at))
+		return err
+	})
+	if err != nil || held == 0 {
+		return at, err
+	}
+	w.sink.alarm(alarmMetadata, "the ledger holds what comes after the commit, so the commit is not the last: the ledger is asked what is stored",
+		"partition", w.place.String(), "offset", at)
+	w.begin.salt = newSalt()
+	w.seen = nil // it was read below the old commit
+	return w.askLedger(ctx, at)
 }
 
 // inLog says whether the log can give what comes next.

@@ -201,6 +201,51 @@ func TestAGroupThatLostItsCommitsAsksTheLedger(t *testing.T) {
 	w.finish()
 }
 
+// A broker that lost the end of what it kept gives a commit that was true once: with no plan, or with one that landed
+// long ago.
+func TestACommitThatTheLedgerHasOvertakenIsNotBelieved(t *testing.T) {
+	for _, point := range []string{"", atLedgerAcked} {
+		t.Run("of a sink that died at "+point, func(t *testing.T) {
+			w := newWorld(t)
+			w.send(150)
+			if point == "" {
+				s := w.start(w.cfg)
+				w.stored(20 * time.Second)
+				s.stop()
+			} else {
+				w.dieAt(point)
+			}
+			type kept struct {
+				offset   int64
+				metadata string
+			}
+			var old [parts]kept
+			for p := range old {
+				old[p].offset, old[p].metadata = w.committed(record.TopicTelemetry, int32(p))
+			}
+			w.send(150)
+			s := w.start(w.cfg)
+			w.stored(20 * time.Second)
+			s.stop()
+			w.group(func() {
+				for p, k := range old {
+					if k.offset >= 0 {
+						w.commit(record.TopicTelemetry, int32(p), k.offset, k.metadata)
+					}
+				}
+			})
+			w.send(50)
+			s = w.start(w.cfg)
+			w.stored(20 * time.Second)
+			s.stop()
+			w.audit()
+			if s.metric("muster_sink_alarms_total", "kind", alarmMetadata) == 0 {
+				t.Error("nobody says that commits were lost")
+			}
+		})
+	}
+}
+
 func TestAReplayRoutesByThePlansRevisionAndNotByTodays(t *testing.T) {
 	w := newWorld(t)
 	w.send(150)

@@ -42,6 +42,8 @@ type Sink struct {
 	catalog rows.Catalog
 	store   store
 	budget  *budget
+
+	underWay underWay
 	crash   *crash
 	m       *metrics
 	tracer  trace.Tracer
@@ -152,6 +154,9 @@ func (s *Sink) Ready() error {
 		return fmt.Errorf("%d partitions stand still: records are gone that were not stored", s.m.parked.Load())
 	case s.m.workers.Load() == 0:
 		return errors.New("no partition is assigned")
+	}
+	if age := s.underWay.oldest(); age > stalledAfter {
+		return fmt.Errorf("nothing has been stored for %v, though there is something to store: see the log for what it waits for", age.Round(time.Second))
 	}
 	return nil
 }

@@ -128,6 +128,7 @@ func (w *worker) abandon() {
 
 // drop gives back what is held at the end.
 func (w *worker) drop() {
+	w.sink.underWay.end(w)
 	w.mu.Lock()
 	n := w.queued
 	w.queue, w.queued = nil, 0
@@ -204,7 +205,9 @@ func (w *worker) unread(records []*kgo.Record) {
 
 // run is the worker's life: find out where the partition stands, then plan after plan.
 func (w *worker) run(ctx context.Context) error {
+	w.sink.underWay.begin(w)
 	at, err := w.recover(ctx)
+	w.sink.underWay.end(w)
 	for err == nil {
 		at, err = w.storeOne(ctx, at)
 	}
@@ -268,6 +271,7 @@ func (w *worker) closePlan(ctx context.Context, p plan.Plan, d *draft) error {
 	}
 	w.sink.crash.at(atCommitAcked)
 	w.begin.salt = ""
+	w.sink.underWay.end(w)
 	d.settle(time.Now())
 	return nil
 }
@@ -287,6 +291,7 @@ func (w *worker) gather(ctx context.Context, at int64) (*draft, error) {
 			return d, nil
 		}
 		if deadline.IsZero() {
+			w.sink.underWay.begin(w)
 			deadline = time.Now().Add(w.sink.cfg.Linger)
 			if err := d.open(ctx, records[0]); err != nil {
 				d.hold(records)
