@@ -44,11 +44,11 @@ type Sink struct {
 	budget  *budget
 
 	underWay underWay
-	crash   *crash
-	m       *metrics
-	tracer  trace.Tracer
-	log     *slog.Logger
-	sheets  sync.Pool
+	crash    *crash
+	m        *metrics
+	tracer   trace.Tracer
+	log      *slog.Logger
+	sheets   sync.Pool
 }
 
 // New checks the configuration and prepares a sink.
