@@ -15,7 +15,7 @@ CRASHES ?= 200
 .PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 up: build engine ## the local stack in the foreground (ARGS="--devices 100")
 	@exec bin/muster up $(ARGS)
