@@ -33,6 +33,7 @@ type Gateway struct {
 	metrics  *metrics
 
 	rates    *admit.Rates
+	asked    *admit.Rates // traces that devices ask for, all devices as one
 	requests *admit.Budget
 	bytes    *admit.Budget
 	recent   *recent.Window
@@ -66,6 +67,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, log: p.Log,
 		rates:    admit.NewRates(cfg.Limits.rate(), cfg.Limits.Devices),
+		asked:    admit.NewRates(askedTraces, 1),
 		requests: admit.NewBudget(cfg.Limits.Requests),
 		bytes:    admit.NewBudget(cfg.Limits.BytesInFlight),
 		recent:   recent.NewWindow(cfg.Limits.RecentKeys),

@@ -495,6 +495,35 @@ func TestARecordCarriesATraceparentOnlyWhenSampled(t *testing.T) {
 	}
 }
 
+func TestDevicesCanAskForSoManyTracesAndNoMore(t *testing.T) {
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer collector.Close()
+	s := open(t, func(c *gateway.Config) {
+		c.Ops.OTLPEndpoint, c.Ops.TraceRatio = collector.URL, 0
+		c.Limits.DeviceMessages, c.Limits.DeviceMessagesBurst = 1e6, 1e6
+	}, "boiler-1")
+	c := s.device("boiler-1")
+	const sent = 400
+	began := time.Now()
+	for i := range sent {
+		if r := s.post(c, "/v1/telemetry", typeJSON, message(1, i, ""), "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"); r.Code != 200 {
+			t.Fatal(r.Raw)
+		}
+	}
+	traced := 0
+	for _, r := range s.records(record.TopicTelemetry) {
+		if len(header(r, record.HeaderTraceparent)) > 0 {
+			traced++
+		}
+	}
+	if most := 50 + int(20*time.Since(began).Seconds()) + 1; traced < 50 || traced > most {
+		t.Errorf("%d of %d messages are traced, want 50 to %d", traced, sent, most)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAStoppedGatewayHasAnsweredAndFlushed(t *testing.T) {
 	s := open(t, nil, "boiler-1")
 	c := s.device("boiler-1")

@@ -12,14 +12,19 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"muster.dev/services/ingest/gateway/admit"
 	"muster.dev/services/ingest/gateway/answer"
 )
 
 // spans are the two of one request: the server's, and within it the one of the record on its way to the log.
 type spans struct{ server, send trace.Span }
 
+// askedTraces is how many traces a second devices can ask for by a sampled traceparent, all together: it is their word
+// that fills our collector. What is above is sampled as any other request.
+var askedTraces = admit.Rate{Messages: 20, MessagesBurst: 50, Bytes: 1, BytesBurst: 1}
+
 // trace begins the spans of a sampled request; nil when nothing is traced or this request is not sampled. A device's own
-// decision in its traceparent is followed.
+// decision in its traceparent is followed, within askedTraces.
 func (g *Gateway) trace(c *call, r *http.Request) *spans {
 	if g.tracer == nil {
 		return nil
@@ -27,7 +32,14 @@ func (g *Gateway) trace(c *call, r *http.Request) *spans {
 	// Not the request's ctx: the spans end by themselves, whatever becomes of the client.
 	ctx := context.Background()
 	if r.Header.Get("Traceparent") != "" {
-		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+		theirs := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+		ok := true
+		if trace.SpanContextFromContext(theirs).IsSampled() {
+			ok, _ = g.asked.Take(0, 0, c.at)
+		}
+		if ok {
+			ctx = theirs
+		}
 	}
 	ctx, server := g.tracer.Start(ctx, "POST "+r.URL.Path, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.at))
 	if !server.SpanContext().IsSampled() {
