@@ -29,7 +29,7 @@ func built(t *testing.T) map[string][2]string {
 
 func TestEveryProgramOfTheImageNeedsNothingBesideIt(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds every program of the image")
+		t.Skip("SKIPPED: -short; it builds every program of the image")
 	}
 	out := t.TempDir()
 	for name, at := range built(t) {

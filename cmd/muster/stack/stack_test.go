@@ -142,7 +142,7 @@ func TestTheOffsetThatIsAdvisedIsFree(t *testing.T) {
 	}
 	l, err := net.Listen("tcp", Loopback(moved.Gateway))
 	if err != nil {
-		t.Skipf("the port is another program's: %v", err)
+		t.Skipf("SKIPPED: the port is another program's: %v", err)
 	}
 	defer l.Close()
 	if got := freeOffset(parts, 50000); got == "--listen-offset 50100" || !strings.HasPrefix(got, "--listen-offset 50") {
