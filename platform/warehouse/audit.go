@@ -210,7 +210,7 @@ func (w *Warehouse) auditTables(ctx context.Context, r *Report, progress Progres
 	}
 	settled := r.settled()
 	type source struct{ table, values string }
-	tables := []source{{"s_other", "count()"}, {"device_events", "count()"}}
+	tables := []source{{"s_other", "count()"}, {"s_old", "count()"}, {"device_events", "count()"}}
 	for _, p := range profiles {
 		if len(p.Metrics) == 0 {
 			continue

@@ -17,8 +17,9 @@ import (
 // Limits of one insert.
 const (
 	MaxInsertBytes = 1 << 30
-	// MaxInsertPartitions is more than a message can span: 1,000 steps of at
-	// most 1,000 days in one class, and 16 more of a plan.
+	// MaxInsertPartitions is more than the sink puts into one insert. Each is a
+	// part, so that a thousand of them take longer than MaxInsertTime on a slow
+	// disk: it is the last bound, not the aim.
 	MaxInsertPartitions = 1100
 )
 

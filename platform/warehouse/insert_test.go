@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,6 +49,30 @@ func TestOneTokenCoversABlockOfManyDayPartitions(t *testing.T) {
 		if got[id] != 3 {
 			t.Fatalf("partition %s has %d rows, want 3", id, got[id])
 		}
+	}
+}
+
+func TestOldReadingsLieInAPartitionAYear(t *testing.T) {
+	w := warehousetest.Start(t)
+	want := map[string]uint64{}
+	o := warehousetest.NewOtherBlock()
+	for d := range 1000 {
+		ts := day0.AddDate(0, 0, -d).UnixMilli()
+		o.TS.Append(ts)
+		o.Class.Append(int8(d % 4))
+		want[warehouse.YearOf(uint8(d%4), ts)]++
+	}
+	o.Metric.FillID(o.Metric.IDString("odd"), 1000)
+	o.PadTo(1000)
+	for range 2 {
+		insert(t, w, "s_old", o.Block, "plan-years")
+	}
+	got, err := w.TableRange(t.Context(), "s_old", 0, 0, 0, 0)
+	if err != nil || !maps.Equal(got, want) || len(want) != 4*3 {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	if n := scalar[uint64](t, w, "SELECT count() FROM "+w.Database()+".samples WHERE metric = 'odd'"); n != 1000 {
+		t.Errorf("%d samples", n)
 	}
 }
 

@@ -22,7 +22,7 @@ const versionTable = "schema_versions"
 
 // What every schema has, profiles apart.
 var (
-	schemaTables = []string{"ledger", "quarantine", "s_other", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
+	schemaTables = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
 	schemaViews  = []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"}
 )
 

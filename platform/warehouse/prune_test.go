@@ -83,12 +83,18 @@ func TestOneDevicesSamplesAreFoundWithoutReadingTheFleets(t *testing.T) {
 	}
 	o.PadTo(fleet * steps)
 	insert(t, w, "s_other", o.Block, "odd")
+	o.Metric.Reset()
+	for range fleet {
+		o.Metric.FillID(o.Metric.IDString("old"), steps)
+	}
+	insert(t, w, "s_old", o.Block, "old")
 
 	db := w.Database()
 	for name, where := range map[string]string{
 		"one device":                   "device = 'sim-00077'",
 		"one device, one metric":       "device = 'sim-00077' AND metric = 'temp_c'",
 		"one device, overflow":         "device = 'sim-00077' AND metric = 'odd'",
+		"one device, old":              "device = 'sim-00077' AND metric = 'old'",
 		"one device, one hour":         "device = 'sim-00077' AND ts >= '2026-11-20 01:00:00' AND ts < '2026-11-20 02:00:00'",
 		"two devices":                  "device IN ('sim-00077', 'sim-00912')",
 		"a device that does not exist": "device = 'nobody'",

@@ -77,10 +77,16 @@ func (w *Warehouse) TableRange(ctx context.Context, table string, gen, part uint
 	return counts, nil
 }
 
-// PartitionOf is the id of the partition of a table of samples in which a row
-// of that class and time (Unix milliseconds) lies.
+// PartitionOf is the id of the partition of a table of samples that is kept by
+// day, the overflow and the wide tables, in which a row of that class and time
+// (Unix milliseconds) lies.
 func PartitionOf(class uint8, ms int64) string {
 	return strconv.Itoa(int(class)) + "-" + time.UnixMilli(ms).UTC().Format("20060102")
+}
+
+// YearOf is the same for s_old.
+func YearOf(class uint8, ms int64) string {
+	return strconv.Itoa(int(class)) + "-" + strconv.Itoa(time.UnixMilli(ms).UTC().Year())
 }
 
 // MonthOf is the same for ledger and quarantine (by got) and device_events

@@ -256,7 +256,7 @@ func TestTheAuditorFindsWhatIsMissingDoubleAndMiscounted(t *testing.T) {
 	}
 	ts := day0.Add(time.Hour)
 	insert(t, w, "s_other", other(1, 0, 0, 1, "odd", ts, 1), "s0")
-	insert(t, w, "s_other", other(1, 1, 5, 1, "odd", ts, 1), "s1")
+	insert(t, w, "s_old", other(1, 1, 5, 1, "odd", ts, 1), "s1")
 	insert(t, w, "ledger", ledger(1, 0,
 		message{off: 0, outcome: warehousetest.Stored, device: 1, boot: 1, seq: 1, n: 1},
 		message{off: 1, outcome: warehousetest.Stored, device: 1, boot: 1, seq: warehouse.Unkeyed},

@@ -73,7 +73,7 @@ func (w *Warehouse) refreshViews(ctx context.Context) error {
 }
 
 func (w *Warehouse) writeViews(ctx context.Context, list []Profile) error {
-	branches := []string{w.otherBranch()}
+	branches := []string{w.narrowBranch("s_other"), w.narrowBranch("s_old")}
 	for _, p := range list {
 		own := w.wideBranches(p)
 		branches = append(branches, own...)
@@ -93,9 +93,10 @@ func (w *Warehouse) writeViews(ctx context.Context, list []Profile) error {
 	return nil
 }
 
-// otherBranch is the overflow's part of samples.
-func (w *Warehouse) otherBranch() string {
-	return "SELECT device, metric, ts, value, if(scale = 0, int, NULL) AS int, text, fw, class FROM " + w.table("s_other")
+// narrowBranch is the part of samples that is kept value by value: the overflow, and what was old when it came. It is
+// no part of a profile's view, which shows the columns of the profile's table alone.
+func (w *Warehouse) narrowBranch(table string) string {
+	return "SELECT device, metric, ts, value, if(scale = 0, int, NULL) AS int, text, fw, class FROM " + w.table(table)
 }
 
 // wideBranches are a profile's parts of samples: one for each metric, with
