@@ -17,11 +17,17 @@ CRASHES ?= 200
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-up: build engine ## the local stack in the foreground (ARGS="--devices 100")
+# What would stop it at the end is told before the compiling and the fetching that would be for nothing.
+up: ## the local stack in the foreground (ARGS="--devices 100")
+	@.ci/engine --check
+	@$(MAKE) build
+	@bin/muster up --check $(ARGS)
+	@.ci/engine
 	@exec bin/muster up $(ARGS)
 
 build: ## bin/muster
-	@echo "building bin/muster (the first time takes a minute)" >&2
+	@command -v go >/dev/null || { echo "Muster is written in Go, and go is not installed: get Go 1.26 from https://go.dev/dl, then run this again." >&2; exit 1; }
+	@[ -x bin/muster ] || echo "building bin/muster (the first time takes a minute)" >&2
 	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muster ./cmd/muster
 
 engine: ## the embedded ClickHouse, by npm ci

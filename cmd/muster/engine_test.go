@@ -46,9 +46,9 @@ func (s setup) npm(t *testing.T, script string) {
 	}
 }
 
-func (s setup) run(t *testing.T) (string, error) {
+func (s setup) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(s.bin, "bash"), filepath.Join(s.dir, ".ci", "engine"))
+	cmd := exec.CommandContext(t.Context(), filepath.Join(s.bin, "bash"), append([]string{filepath.Join(s.dir, ".ci", "engine")}, args...)...)
 	cmd.Env = []string{"PATH=" + s.bin}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -62,9 +62,28 @@ func (s setup) calls() int {
 }
 
 func TestAMissingNpmIsASentence(t *testing.T) {
-	out, err := newSetup(t).run(t)
-	if err == nil || !strings.Contains(out, "npm is not installed") || !strings.Contains(out, "apt install npm") {
-		t.Errorf("%v: %s", err, out)
+	for _, args := range [][]string{nil, {"--check"}} {
+		out, err := newSetup(t).run(t, args...)
+		if err == nil || !strings.Contains(out, "npm is not installed") || !strings.Contains(out, "apt install npm") {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
+	}
+}
+
+func TestACheckFetchesNothing(t *testing.T) {
+	s := newSetup(t)
+	s.npm(t, goodNpm)
+	if out, err := s.run(t, "--check"); err != nil || out != "" || s.calls() != 0 {
+		t.Errorf("before the fetch: %v, %d calls: %s", err, s.calls(), out)
+	}
+	if out, err := s.run(t); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Remove(filepath.Join(s.bin, "npm")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.run(t, "--check"); err != nil || out != "" {
+		t.Errorf("what is whole needs no npm: %v: %s", err, out)
 	}
 }
 

@@ -30,17 +30,22 @@ func (d Dir) lock() (release func(), err error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		f.Close()
-		who := ""
-		if i, err := d.instance(); err == nil {
-			who = fmt.Sprintf(" (process %d, since %s)", i.PID, i.Started.Format("15:04:05"))
-		}
-		return nil, fmt.Errorf("another `muster up` runs on %s%s: stop it with Ctrl-C, or run a second stack beside it with --data OTHER --listen-offset 100", d.Shown(), who)
+		return nil, d.another()
 	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("locking the data directory %s: %w", d.Shown(), err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// another is the error of whoever would be a second stack on d.
+func (d Dir) another() error {
+	who := ""
+	if i, err := d.instance(); err == nil {
+		who = fmt.Sprintf(" (process %d, since %s)", i.PID, i.Started.Local().Format("15:04:05"))
+	}
+	return fmt.Errorf("another `muster up` runs on %s%s: stop it with Ctrl-C, or run a second stack beside it with --data OTHER --listen-offset 100", d.Shown(), who)
 }
 
 // Running returns the stack that runs on this directory, or ErrNotRunning.
