@@ -82,7 +82,11 @@ func TestStack(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-l.ended
+		began := time.Now()
 		l.start(whole, "--devices", "5") // at once: it waits for them
+		if took, most := time.Since(began), stack.OrphanGrace+10*time.Second; took > most || strings.Contains(l.out.String(), "killing it") {
+			t.Errorf("the next up was there after %s, want at most %s, with nothing to kill", took, most)
+		}
 		for _, p := range parts {
 			if alive(p.PID) {
 				t.Errorf("%s lives on as process %d", p.Name, p.PID)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -262,10 +263,11 @@ func TestAHoldLastsAsLongAsItsHolder(t *testing.T) {
 	}
 }
 
-func TestAProcessOfAKilledStackIsWaitedFor(t *testing.T) {
-	d := newDir(t)
-	// A process that has this directory's configuration on its command line, as a part has.
-	cmd := exec.Command("sh", "-c", "read line", d.Config(Sink))
+// leave is a process that has this directory's configuration on its command line, as a part has. Nobody but the test
+// waits for it, and its number is free at once when it has ended.
+func leave(t *testing.T, d Dir, part, script string) (pid int) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script, d.Config(part))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -273,26 +275,39 @@ func TestAProcessOfAKilledStackIsWaitedFor(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	write := func(name string, pid int) {
-		if err := writeJSON(d.RunFile(name), supervise.State{Name: name, PID: pid}); err != nil {
-			t.Fatal(err)
-		}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }()
+	t.Cleanup(func() { stdin.Close(); _ = cmd.Process.Kill(); <-ended })
+	if err := writeJSON(d.RunFile(part), supervise.State{Name: part, PID: cmd.Process.Pid}); err != nil {
+		t.Fatal(err)
 	}
-	write(Sink, cmd.Process.Pid)
-	write(Kafka, os.Getpid()) // a number that another program has now
-	said := 0
-	say := func(string, string) { said++ }
-	err = d.awaitLeftovers(t.Context(), 200*time.Millisecond, say)
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("sink of a stack that was killed is still running as process %d", cmd.Process.Pid)) {
+	return cmd.Process.Pid
+}
+
+func TestAProcessOfAKilledStackIsWaitedForAndThenKilled(t *testing.T) {
+	d := newDir(t)
+	if err := writeJSON(d.RunFile(Kafka), supervise.State{Name: Kafka, PID: os.Getpid()}); err != nil { // a number that another program has now
+		t.Fatal(err)
+	}
+	var said []string
+	say := func(process, sentence string) { said = append(said, process+": "+sentence) }
+	orderly := leave(t, d, Gateway, "sleep 0.3 & wait")
+	if err := d.endLeftovers(t.Context(), 20*time.Second, say); err != nil {
 		t.Error(err)
 	}
-	stdin.Close()
-	go func() { _ = cmd.Wait() }() // it ends; its number is free once it was waited for
-	if err := d.awaitLeftovers(t.Context(), 10*time.Second, say); err != nil {
+	if want := []string{fmt.Sprintf("gateway: process %d of a stack that was killed is still stopping; waiting for it", orderly)}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+	hangs := leave(t, d, Sink, "read line")
+	if err := syscall.Kill(hangs, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	said = nil
+	if err := d.endLeftovers(t.Context(), 200*time.Millisecond, say); err != nil {
 		t.Error(err)
 	}
-	if said == 0 {
-		t.Error("nothing was said")
+	if len(said) != 2 || said[1] != fmt.Sprintf("sink: process %d does not end: killing it", hangs) || syscall.Kill(hangs, 0) == nil {
+		t.Errorf("%q, lives: %v", said, syscall.Kill(hangs, 0) == nil)
 	}
 }
 

@@ -50,13 +50,9 @@ func Up(ctx context.Context, o Order) (err error) {
 	}
 	defer release()
 	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices}
-	plan := slices.DeleteFunc(parts(), func(p Part) bool { return p.Name == Fleet && o.Devices == 0 })
-	names := make([]string, len(plan))
-	for i, p := range plan {
-		names[i] = p.Name
-	}
+	plan, names := o.plan()
 	say := func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
-	if err := o.Dir.awaitLeftovers(ctx, stopLimit+10*time.Second, say); err != nil {
+	if err := o.Dir.endLeftovers(ctx, patience, say); err != nil {
 		return err
 	}
 	if err := ports.checkFree(names, o.Offset); err != nil {
@@ -101,6 +97,15 @@ func Up(ctx context.Context, o Order) (err error) {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// plan is what is to run, and the names of it.
+func (o Order) plan() (plan []Part, names []string) {
+	plan = slices.DeleteFunc(parts(), func(p Part) bool { return p.Name == Fleet && o.Devices == 0 })
+	for _, p := range plan {
+		names = append(names, p.Name)
+	}
+	return plan, names
 }
 
 // prepare makes what the processes read: the directory, secrets, certificates and configuration.

@@ -17,6 +17,7 @@ const defaultDevices = 20
 
 func up(f *frame) *cobra.Command {
 	o := stack.Order{Version: f.Version, Out: f.Out, Err: f.Err}
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the local stack in the foreground, with a small simulated fleet; Ctrl-C stops it in order",
@@ -34,10 +35,14 @@ func up(f *frame) *cobra.Command {
 			if _, err := stack.PortsAt(o.Offset); err != nil {
 				return misuse{err}
 			}
+			if check {
+				return stack.Check(o)
+			}
 			return stack.Up(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().IntVar(&o.Devices, "devices", defaultDevices, "simulated devices; 0 is none")
+	cmd.Flags().BoolVar(&check, "check", false, "only say what would stop it now: a taken port, another stack on the directory")
 	cmd.Flags().IntVar(&o.Offset, "listen-offset", 0, "add `N` to every port, so that two stacks can stand side by side")
 	return cmd
 }
@@ -107,21 +112,33 @@ func process(f *frame) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := contextWithCancel(cmd)
 			defer cancel()
+			overdue := make(chan struct{})
 			if fd >= 0 {
-				stop, err := supervise.Watch(fd, cancel)
+				stop, err := supervise.Watch(fd, func() {
+					cancel()
+					time.AfterFunc(stack.OrphanGrace, func() { close(overdue) })
+				})
 				if err != nil {
 					return misuse{err}
 				}
 				defer stop()
 			}
-			code, err := stack.Run(ctx, args[0], config, f.Version)
-			if err != nil {
-				return misuse{err}
+			ended := make(chan error, 1)
+			go func() { // ends with the process, which its supervisor's end may end first
+				code, err := stack.Run(ctx, args[0], config, f.Version)
+				if err != nil {
+					err = misuse{err}
+				} else if code != ExitOK {
+					err = exited(code)
+				}
+				ended <- err
+			}()
+			select {
+			case err := <-ended:
+				return err
+			case <-overdue:
+				return fmt.Errorf("%s did not stop within %s of its supervisor's end, and ends as it stands", args[0], stack.OrphanGrace)
 			}
-			if code != ExitOK {
-				return exited(code)
-			}
-			return nil
 		},
 	}
 	cmd.Flags().StringVar(&config, "config", "", "YAML `FILE`")
