@@ -108,6 +108,7 @@ func (b *Broker) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
 	b.work.Go(func() { b.retain(ctx) })
+	b.work.Go(func() { b.gate.members.attend(ctx, b.steward.SeedBrokers()[0]) })
 	b.cfg.Log.Info("kafka serves", "addr", b.addr, "data", b.cfg.DataDir, "sync", b.cfg.Sync)
 	return nil
 }

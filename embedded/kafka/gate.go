@@ -19,12 +19,13 @@ type gate struct {
 	failed   chan error
 	noAuth   bool
 	places   chan struct{} // one token for each connection from outside
+	members  *members
 }
 
 func newGate(ln net.Listener, noAuth bool) *gate {
 	return &gate{
 		Listener: ln, conns: make(chan net.Conn), done: make(chan struct{}), failed: make(chan error, 1),
-		noAuth: noAuth, places: make(chan struct{}, maxConnections),
+		noAuth: noAuth, places: make(chan struct{}, maxConnections), members: newMembers(),
 	}
 }
 
@@ -61,7 +62,7 @@ func (g *gate) guard(c net.Conn) net.Conn {
 		c.Close()
 		return nil
 	}
-	guarded, err := newGuard(c, g.noAuth, func() { <-g.places })
+	guarded, err := newGuard(c, g.noAuth, g.members, func() { <-g.places })
 	if err != nil { // it has gone already
 		c.Close()
 		<-g.places

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -20,6 +21,8 @@ const (
 	maxConnections     = 1024
 	// scramRounds is how many answers without an error make a user of a stranger: SCRAM has two rounds.
 	scramRounds = 2
+	// maxGroupRequest bounds what is kept of a request about a group to be read here. A larger one goes unread.
+	maxGroupRequest = 1 << 20
 )
 
 // patience is how long a stranger may take to say who he is.
@@ -35,6 +38,10 @@ type guard struct {
 	head [12]byte // size, key, version and correlation id of the request under way
 	have []byte   // what of head the reader has not had yet
 	left int      // bytes of the request behind its head
+	body []byte   // what has passed of it, when it is about a member of a group
+	read bool     // it is
+
+	members *watch // nil: nobody wants to know
 
 	mu     sync.Mutex
 	known  bool    // guarded by mu: the connection has proved who it is
@@ -46,8 +53,11 @@ type guard struct {
 type asked struct{ key, version int16 }
 
 // newGuard watches a connection; known says that nobody has to authenticate.
-func newGuard(c net.Conn, known bool, release func()) (*guard, error) {
+func newGuard(c net.Conn, known bool, members *members, release func()) (*guard, error) {
 	g := &guard{Conn: c, release: release, known: known}
+	if members != nil {
+		g.members = members.watch(c)
+	}
 	if known {
 		return g, nil
 	}
@@ -57,8 +67,17 @@ func newGuard(c net.Conn, known bool, release func()) (*guard, error) {
 	return g, nil
 }
 
-// Read gives the reader requests that are within bounds, and an error in place of one that is not.
+// Read gives the reader requests that are within bounds, and an error in place of one that is not. The end of what the
+// client says waits for the answers about members that it is still owed.
 func (g *guard) Read(p []byte) (int, error) {
+	n, err := g.next(p)
+	if err != nil && g.members != nil {
+		g.members.hold()
+	}
+	return n, err
+}
+
+func (g *guard) next(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -78,7 +97,27 @@ func (g *guard) Read(p []byte) (int, error) {
 	}
 	n, err := g.Conn.Read(p[:min(len(p), g.left)])
 	g.left -= n
+	if g.read {
+		if g.body = append(g.body, p[:n]...); g.left == 0 {
+			g.readRequest()
+			g.body, g.read = nil, false
+		}
+	}
 	return n, err
+}
+
+// readRequest shows a whole request about a member to those who want to know.
+func (g *guard) readRequest() {
+	req := kmsg.RequestForKey(int16(binary.BigEndian.Uint16(g.head[4:])))
+	req.SetVersion(int16(binary.BigEndian.Uint16(g.head[6:])))
+	b := kbin.Reader{Src: g.body}
+	b.NullableString() // the client's id
+	if req.IsFlexible() {
+		kmsg.SkipTags(&b)
+	}
+	if b.Ok() && req.ReadFrom(b.Src) == nil {
+		g.members.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])))
+	}
 }
 
 var errRequest = errors.New("the request is refused")
@@ -100,6 +139,7 @@ func (g *guard) judge() error {
 		return fmt.Errorf("%w: key %d, version %d", errRequest, key, version)
 	}
 	g.left = int(size) - (len(g.head) - 4)
+	g.read = g.members != nil && g.known && watched(key) && 0 < g.left && g.left <= maxGroupRequest
 	return nil
 }
 
@@ -107,6 +147,9 @@ func (g *guard) judge() error {
 func (g *guard) Write(p []byte) (int, error) {
 	if err := g.answered(p); err != nil {
 		return 0, err
+	}
+	if g.members != nil && len(p) >= 8 {
+		g.members.answered(int32(binary.BigEndian.Uint32(p[4:])), p[8:])
 	}
 	return g.Conn.Write(p)
 }
@@ -140,6 +183,9 @@ func (g *guard) answered(p []byte) error {
 // Close gives the place back once.
 func (g *guard) Close() error {
 	err := g.Conn.Close()
+	if g.members != nil {
+		g.members.close()
+	}
 	if g.release != nil {
 		g.once.Do(g.release)
 	}

@@ -104,7 +104,7 @@ func TestErrorsAndBeginningsDoNotMakeAStrangerKnown(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer ours.Close()
 			go io.Copy(io.Discard, ours)
-			g, err := newGuard(theirs, false, nil)
+			g, err := newGuard(theirs, false, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
