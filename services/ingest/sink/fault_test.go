@@ -1,19 +1,22 @@
 package sink
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"muster.dev/proto/record"
 )
 
 // everyOther picks every n-th request. The broker asks more than once about one request.
@@ -115,56 +118,107 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 	w.audit()
 }
 
+// Members join and leave while there is always something to insert. In the torture every other one is a process that is
+// killed, MUSTER_TEST_MEMBERS come and go, and all the time nobody commits for a partition that is another's.
 func TestMembersThatComeAndGoInTheMiddleOfInsertsLoseAndDoubleNothing(t *testing.T) {
-	w := newWorld(t)
-	w.defineProfile(1)
-	a := w.start(w.cfg)
-	for range 4 {
-		b, c := w.start(w.cfg), w.start(w.cfg)
-		for range 3 {
-			w.send(40)
-		}
-		<-time.After(time.Duration(w.rng.IntN(300)) * time.Millisecond)
-		b.stop()
-		w.send(40)
-		c.stop()
+	members := 8
+	if full() {
+		members = times(t, "MUSTER_TEST_MEMBERS", 300)
 	}
-	w.stored(30 * time.Second)
-	a.stop()
-	w.audit()
+	lanes(t, 1, func(t *testing.T, w *world, _ int) {
+		w.defineProfile(1)
+		owners := w.watchOwners()
+		a := w.start(w.cfg)
+		for range members / 2 {
+			b, leave := w.start(w.cfg), func() {}
+			if full() {
+				leave = w.spawn(w.cfg).kill
+			} else {
+				leave = w.start(w.cfg).stop
+			}
+			for range 3 {
+				w.send(40)
+			}
+			<-time.After(time.Duration(w.rng.IntN(300)) * time.Millisecond)
+			b.stop()
+			w.send(40)
+			leave()
+		}
+		w.stored(time.Minute)
+		a.stop()
+		w.audit()
+		t.Logf("%d members came and went, %d offsets; %s", members, sum(w.records), owners())
+	})
 }
 
-func TestAProcessThatWasStoppedAndWakesUpDoublesNothing(t *testing.T) {
-	w := newWorld(t)
-	w.defineProfile(1)
-	for range 3 {
-		zombie := w.spawn(w.cfg)
-		w.send(40)
-		w.until("it works", 20*time.Second, func() (bool, string) {
-			w.send(2)
-			return w.count("SELECT count() FROM DB.ledger") > 0, ""
-		})
-		w.send(100)
-		<-time.After(time.Duration(w.rng.IntN(100)) * time.Millisecond)
-		if err := zombie.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		heir := w.start(w.cfg)
-		w.stored(30 * time.Second)
-		w.send(40)
-		if err := zombie.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		w.send(40)
-		w.stored(30 * time.Second)
-		heir.stop()
-		zombie.kill()
+// watchOwners holds each commit to the assignment of its generation, as the group's leaders gave it: the broker itself
+// asks for the member and the generation alone. What it returns says how much was looked at. A real broker cannot be
+// watched.
+func (w *world) watchOwners() func() string {
+	if w.cluster == nil {
+		return func() string { return "the broker was not watched" }
 	}
-	s := w.start(w.cfg)
-	w.send(20)
-	w.stored(30 * time.Second)
-	s.stop()
-	w.audit()
+	topics, err := w.adm.ListTopics(w.t.Context(), record.TopicTelemetry, record.TopicEvents)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	names := map[[16]byte]string{}
+	for name, t := range topics {
+		names[t.ID] = name
+	}
+	type slot struct {
+		generation int32
+		place
+	}
+	var mu sync.Mutex // over the two below
+	owners, commits := map[slot]string{}, 0
+	generations := map[int32]bool{}
+	w.cluster.ControlKey(kmsg.SyncGroup.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		s := r.(*kmsg.SyncGroupRequest)
+		for _, m := range s.GroupAssignment {
+			generations[s.Generation] = true
+			var a kmsg.ConsumerMemberAssignment
+			if err := a.ReadFrom(m.MemberAssignment); err != nil {
+				w.t.Errorf("an assignment: %v", err)
+				continue
+			}
+			for _, t := range a.Topics {
+				for _, p := range t.Partitions {
+					owners[slot{s.Generation, place{t.Topic, p}}] = m.MemberID
+				}
+			}
+		}
+		return nil, nil, false
+	})
+	w.cluster.ControlKey(kmsg.OffsetCommit.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		c := r.(*kmsg.OffsetCommitRequest)
+		for _, t := range c.Topics {
+			for _, p := range t.Partitions {
+				commits++
+				at := slot{c.Generation, place{cmp.Or(t.Topic, names[t.TopicID]), p.Partition}}
+				if at.topic == "" {
+					w.t.Errorf("a commit for the topic with the id %x", t.TopicID)
+				}
+				// Nobody's is fine: a partition on its way to another member is given back first.
+				if owner := owners[at]; owner != "" && owner != c.MemberID {
+					w.t.Errorf("%s commits %s, which is %s's in generation %d", c.MemberID, at.place, owner, c.Generation)
+				}
+			}
+		}
+		return nil, nil, false
+	})
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		if commits == 0 || len(generations) == 0 {
+			w.t.Error("no commit or no assignment was seen")
+		}
+		return fmt.Sprintf("%d commits in %d generations were of the partitions' owners", commits, len(generations))
+	}
 }
 
 // The client has many ways to commit, and each but one would put something else where the plan stands.

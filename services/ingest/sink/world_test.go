@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	if cfg := os.Getenv(envChild); cfg != "" {
 		os.Exit(child(cfg))
 	}
+	if dir := os.Getenv(envStore); dir != "" {
+		os.Exit(storeChild(dir))
+	}
 	code := warehousetest.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
@@ -142,21 +145,82 @@ const parts = 4
 // newWorld has any broker: one in memory, or the real one of logtest.Env.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return worldOn(t, nil, logtest.Start(t, topics...))
+	return worldOn(t, nil, logtest.Start(t, topics...), warehousetest.Config(t), chances(seed(t), 0))
 }
 
 // newFaultyWorld has a broker that does what it is told.
 func newFaultyWorld(t testing.TB) *world {
 	t.Helper()
 	cluster, seeds := logtest.Fake(t, topics)
-	return worldOn(t, cluster, seeds)
+	return worldOn(t, cluster, seeds, warehousetest.Config(t), chances(seed(t), 0))
 }
+
+// lanes runs worlds side by side, for faults that are waited for more than they are worked at. On a real broker, which
+// serves one test at a time, they come one after another. A lane's world has a broker that can be watched where it is
+// one in memory.
+func lanes(t *testing.T, n int, run func(t *testing.T, w *world, lane int)) {
+	t.Helper()
+	from := seed(t)
+	one := func(lane int) {
+		t.Run(strconv.Itoa(lane), func(t *testing.T) {
+			var cluster *kfake.Cluster
+			var seeds []string
+			if logtest.Real() {
+				seeds = logtest.Start(t, topics...)
+			} else {
+				cluster, seeds = logtest.Fake(t, topics)
+			}
+			run(t, worldOn(t, cluster, seeds, warehousetest.Config(t), chances(from, lane)), lane)
+		})
+	}
+	var all sync.WaitGroup
+	for lane := range n {
+		if logtest.Real() {
+			one(lane)
+		} else {
+			all.Go(func() { one(lane) })
+		}
+	}
+	all.Wait()
+}
+
+// full says that this is the torture and not the tests alone.
+func full() bool { return os.Getenv("MUSTER_TORTURE") == "full" }
+
+// times is how often a fault is to be made, where the environment says it.
+func times(t testing.TB, variable string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q: want a count", variable, s)
+	}
+	return n
+}
+
+// seed is what a test's chances begin with.
+func seed(t testing.TB) uint64 {
+	t.Helper()
+	n := rand.Uint64()
+	if s := os.Getenv("MUSTER_TEST_SEED"); s != "" {
+		var err error
+		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d (MUSTER_TEST_SEED replays it)", n)
+	return n
+}
+
+func chances(seed uint64, lane int) *rand.Rand { return rand.New(rand.NewPCG(seed, 7+uint64(lane))) }
 
 var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: parts}, {Name: record.TopicEvents, Partitions: parts}, {Name: record.TopicRegistry, Partitions: 1}}
 
-func worldOn(t testing.TB, cluster *kfake.Cluster, seeds []string) *world {
+func worldOn(t testing.TB, cluster *kfake.Cluster, seeds []string, store warehouse.Config, rng *rand.Rand) *world {
 	t.Helper()
-	store := warehousetest.Config(t)
 	house, err := warehouse.Open(store)
 	if err != nil {
 		t.Fatal(err)
@@ -165,15 +229,7 @@ func worldOn(t testing.TB, cluster *kfake.Cluster, seeds []string) *world {
 	if err := house.Migrate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, cluster: cluster, house: house, seqs: map[uint32]uint64{}, records: map[string]int{}, want: map[string]int{}, boot: 1}
-	seed := rand.Uint64()
-	if s := os.Getenv("MUSTER_TEST_SEED"); s != "" {
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("seed %d (MUSTER_TEST_SEED replays it)", seed)
-	w.rng = rand.New(rand.NewPCG(seed, 7))
+	w := &world{t: t, cluster: cluster, house: house, rng: rng, seqs: map[uint32]uint64{}, records: map[string]int{}, want: map[string]int{}, boot: 1}
 	w.cfg = DefaultConfig()
 	w.cfg.Log = eventlog.Config{Brokers: seeds, ClientID: "test"}
 	w.cfg.Warehouse = store
@@ -374,7 +430,7 @@ func hasLabels(m *dto.Metric, labels []string) bool {
 func (w *world) until(what string, limit time.Duration, ok func() (bool, string)) {
 	w.t.Helper()
 	deadline := time.Now().Add(limit)
-	for {
+	for pause := 10 * time.Millisecond; ; pause = min(pause*5/4, 100*time.Millisecond) {
 		done, saw := ok()
 		if done {
 			return
@@ -382,7 +438,7 @@ func (w *world) until(what string, limit time.Duration, ok func() (bool, string)
 		if time.Now().After(deadline) {
 			w.t.Fatalf("%s: not within %v; %s", what, limit, saw)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(pause)
 	}
 }
 
@@ -520,13 +576,13 @@ func (w *world) committed(topic string, part int32) (int64, string) {
 
 // proxy stands between the sink and the store, and can be made to fail as networks do.
 type proxy struct {
-	ln     net.Listener
-	target string
-	wait   sync.WaitGroup
+	ln   net.Listener
+	wait sync.WaitGroup
 
-	mu    sync.Mutex
-	mode  proxyMode
-	conns map[net.Conn]bool
+	mu     sync.Mutex // over the three below
+	target string
+	mode   proxyMode
+	conns  map[net.Conn]bool
 }
 
 type proxyMode int
@@ -579,6 +635,19 @@ func (p *proxy) now() proxyMode {
 	return p.mode
 }
 
+// aim says where connections from now on go.
+func (p *proxy) aim(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
+func (p *proxy) aimedAt() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
+}
+
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -610,7 +679,7 @@ func (p *proxy) serve(c net.Conn) {
 		p.mu.Unlock()
 		reset(c)
 	}()
-	s, err := net.Dial("tcp", p.target)
+	s, err := net.Dial("tcp", p.aimedAt())
 	if err != nil {
 		return
 	}
