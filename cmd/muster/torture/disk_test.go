@@ -39,7 +39,7 @@ func TestTortureTheStoresDiskIsFullForAWhile(t *testing.T) {
 	r := &run{site: s, port: freePort(t), report: newReport("disk full", n)}
 	r.gatewayB()
 	s.eventually(time.Minute, "the second gateway listens", listens(stack.Loopback(r.port)))
-	r.fleet = s.startFleet(40, 100*time.Millisecond, "https://"+stack.Loopback(r.port), n)
+	r.fleet = s.startFleet(usual(40, 100*time.Millisecond), "https://"+stack.Loopback(r.port), n)
 	if _, err := s.moves(time.Now(), time.Minute); err != nil {
 		t.Fatalf("before the disk is full: %v", err)
 	}
@@ -68,11 +68,8 @@ func TestTortureTheStoresDiskIsFullForAWhile(t *testing.T) {
 		return killed
 	}})
 	v := s.judge(r.fleet, r.second)
-	table, line := r.report.finish(r.fleet, v)
-	t.Logf("\n%s\n%s", table, line)
-	for _, f := range v.Findings {
-		t.Error(f)
-	}
+	r.report.of(r.fleet)
+	r.report.print(t, v)
 }
 
 // fillDisk fills it, looks at what moves meanwhile, and makes room.
@@ -141,7 +138,7 @@ func (r *run) commits() string {
 		return err.Error()
 	}
 	out := ""
-	for p := range int32(partitions) {
+	for p := range int32(defaultPartitions) {
 		o, _ := all.Lookup(record.TopicTelemetry, p)
 		out += fmt.Sprintf("%d:%d ", p, o.At)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -38,31 +39,50 @@ type sent struct {
 type fleet struct {
 	journal *simulator.Journal
 	path    string
-	wait    time.Duration // between two messages of a device
-	metrics atomic.Int64  // how many metrics there are beside the first ones: grows while the fleet runs
+	habits  habits
+	metrics atomic.Int64 // how many metrics there are beside the first ones: grows while the fleet runs
 
-	answered, duplicates, copies, cuts, unsure atomic.Int64
+	answered, duplicates, copies, cuts, unsure, shed atomic.Int64
 
-	mu      sync.Mutex // over the two below
+	mu      sync.Mutex // over those below
 	sent    map[key]sent
 	refused []string
+	accepts []accept
 
 	done   sync.WaitGroup
 	stop   context.CancelFunc
 	closed bool
 }
 
-// startFleet enrols n devices and lets them live.
-func (s *site) startFleet(n int, wait time.Duration, second string, seed uint64) *fleet {
+// habits are how a fleet lives.
+type habits struct {
+	devices int
+	wait    time.Duration // between two messages of a device, about
+	again   time.Duration // at most, before a message that was not confirmed is sent again
+	cuts    int           // of so many requests the client goes away in the middle of one
+}
+
+func usual(devices int, wait time.Duration) habits {
+	return habits{devices: devices, wait: wait, again: 300 * time.Millisecond, cuts: 12}
+}
+
+// accept is a message that a gateway took as new.
+type accept struct {
+	door      int
+	began, at time.Time
+}
+
+// startFleet enrols devices and lets them live.
+func (s *site) startFleet(h habits, second string, seed uint64) *fleet {
 	s.t.Helper()
-	names := make([]string, n)
+	names := make([]string, h.devices)
 	for i := range names {
-		names[i] = fmt.Sprintf("tort-%03d", i)
+		names[i] = fmt.Sprintf("tort-%04d", i)
 	}
 	if err := (stack.Site{Dir: s.dir, Ports: s.ports}).EnrollFleet(s.t.Context(), names, func(string) {}); err != nil {
 		s.t.Fatal(err)
 	}
-	f := &fleet{wait: wait, sent: map[key]sent{}, path: filepath.Join(s.t.TempDir(), "journal")}
+	f := &fleet{habits: h, sent: map[key]sent{}, path: filepath.Join(s.t.TempDir(), "journal")}
 	var err error
 	if f.journal, err = simulator.OpenJournal(f.path); err != nil {
 		s.t.Fatal(err)
@@ -134,7 +154,7 @@ func (u *unit) live(ctx context.Context) {
 		if u.rng.IntN(150) == 0 {
 			u.boot, u.seq = u.boot+1, 0
 		}
-		if !pause(ctx, u.fleet.wait/2+time.Duration(u.rng.Int64N(int64(u.fleet.wait)))) {
+		if wait := u.fleet.habits.wait; !pause(ctx, wait/2+time.Duration(u.rng.Int64N(int64(wait)))) {
 			return
 		}
 	}
@@ -186,13 +206,14 @@ func (u *unit) deliver(ctx context.Context, k key, m sent, body []byte) bool {
 	}
 	told, attempts := false, 0
 	for !told || copies > 0 {
-		door := u.doors[u.rng.IntN(len(u.doors))]
+		door := u.rng.IntN(len(u.doors))
 		try, cancel := ctx, context.CancelFunc(func() {})
-		cut := u.rng.IntN(12) == 0
+		cut := u.rng.IntN(f.habits.cuts) == 0
 		if cut { // the client goes away in the middle, before the body's end or the answer
 			try, cancel = context.WithTimeout(ctx, time.Duration(u.rng.Int64N(int64(25*time.Millisecond))))
 		}
-		r, err := door.Post(try, body)
+		began := time.Now()
+		r, err := u.doors[door].Post(try, body)
 		cancel()
 		attempts++
 		copies--
@@ -204,6 +225,8 @@ func (u *unit) deliver(ctx context.Context, k key, m sent, body []byte) bool {
 		case err == nil:
 			if r.Duplicate {
 				f.duplicates.Add(1)
+			} else {
+				f.accepted(accept{door, began, time.Now()})
 			}
 			if !told {
 				told = true
@@ -220,15 +243,25 @@ func (u *unit) deliver(ctx context.Context, k key, m sent, body []byte) bool {
 			f.cuts.Add(1)
 		default:
 			f.unsure.Add(1)
+			var unsure *device.Unsure
+			if errors.As(err, &unsure) && unsure.Status == http.StatusServiceUnavailable {
+				f.shed.Add(1)
+			}
 			if told {
 				break // what is left are courtesy copies
 			}
-			if !pause(ctx, 50*time.Millisecond+time.Duration(u.rng.Int64N(int64(250*time.Millisecond)))) {
+			if again := f.habits.again; !pause(ctx, again/6+time.Duration(u.rng.Int64N(int64(again*5/6)))) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+func (f *fleet) accepted(a accept) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.accepts = append(f.accepts, a)
 }
 
 func (f *fleet) note(s string) {

@@ -8,33 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/cmd/muster/stack"
 	"muster.dev/fleet/simulator"
-	"muster.dev/platform/roster"
-	"muster.dev/proto/batch"
-	"muster.dev/proto/record"
 )
-
-// place is an offset of the log as the ledger calls it.
-type place struct {
-	gen, part uint16
-	off       uint64
-}
-
-// entry is what stands in a row of the ledger, or must.
-type entry struct {
-	outcome  string
-	deviceNo uint32
-	boot     uint32
-	seq      uint64
-	hash     uint32
-	device   string // the log's word
-}
 
 // verdict is what the oracle found, and how much it looked at.
 type verdict struct {
@@ -66,142 +44,44 @@ func (s *site) judge(f *fleet, second *proc) *verdict {
 	if !second.leave(30 * time.Second) {
 		s.t.Error("the second gateway did not stop in time")
 	}
-	hold, cancel := context.WithTimeout(s.t.Context(), time.Minute)
-	defer cancel()
-	release, err := s.dir.Hold(hold, stack.Gateway)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(release)
+	s.hold(stack.Gateway)
 	v := &verdict{Outcomes: map[string]int{}}
-	log := s.readLog(v)
-	s.caughtUp(len(log))
-	s.holdLedger(v, log)
-	s.holdJournal(v, f, log)
-	s.holdSamples(v, f)
-	report, err := s.house.Audit(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if !report.OK() {
-		v.find("the auditor: %s", report)
-	}
+	all, records := s.stretches(v)
+	s.caughtUp(records)
+	logged := map[key]bool{}
+	s.walk(v, all, remembered(), func(want entry) {
+		if want.outcome == "stored" {
+			logged[key{want.device, want.boot, want.seq}] = true
+		}
+	})
+	s.holdJournal(v, f, logged)
+	s.holdSamples(v, f.sums())
+	s.audit(v)
 	v.Samples, v.LedgerSum = s.prints()
 	return v
 }
 
-// readLog reads telemetry and events from their beginning and says what the ledger must hold.
-func (s *site) readLog(v *verdict) map[place]entry {
+// hold ends a supervised part until the test's end.
+func (s *site) hold(part string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	adm, err := s.adm()
+	release, err := s.dir.Hold(ctx, part)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	topics := []string{record.TopicTelemetry, record.TopicEvents}
-	ids, err := adm.ListTopics(ctx, topics...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ends, err := adm.ListEndOffsets(ctx, topics...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	starts, err := adm.ListStartOffsets(ctx, topics...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	cfg, err := s.logConfig()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	people, err := roster.Follow(cfg, roster.Settings{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	following, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = people.Run(following) })
-	defer wg.Wait()
-	defer stop()
-	gens := map[string]uint16{}
-	want := map[string]map[int32]kgo.Offset{}
-	left := 0
-	for _, t := range topics {
-		if gens[t], err = people.WaitTopicGen(ctx, ids[t].ID); err != nil {
-			s.t.Fatal(err)
-		}
-		want[t] = map[int32]kgo.Offset{}
-		for p, o := range ends[t] {
-			if start, _ := starts.Lookup(t, p); start.Offset != 0 {
-				v.find("%s/%d begins at %d", t, p, start.Offset)
-			}
-			if o.Offset > 0 {
-				want[t][p] = kgo.NewOffset().At(0)
-				left += int(o.Offset)
-			}
-		}
-	}
-	client, err := kgo.NewClient(append(cfg.Options(), kgo.ConsumePartitions(want))...)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer client.Close()
-	log := make(map[place]entry, left)
-	first := map[key]uint32{}
-	next := map[string]uint64{}
-	var msg batch.Batch
-	for len(log) < left {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			s.t.Fatalf("reading the log, %d of %d: %v", len(log), left, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			at := place{gens[r.Topic], uint16(r.Partition), uint64(r.Offset)}
-			in := fmt.Sprint(at.gen, at.part)
-			if next[in] != at.off {
-				v.find("the log of %s/%d jumps from %d to %d", r.Topic, r.Partition, next[in], at.off)
-			}
-			next[in] = at.off + 1
-			log[at] = expect(r, &msg, first, v)
-		})
-	}
-	return log
+	s.t.Cleanup(release)
 }
 
-// expect is the rule of the ledger, written a second time.
-func expect(r *kgo.Record, msg *batch.Batch, first map[key]uint32, v *verdict) entry {
-	e := entry{hash: record.Hash(r.Value), device: string(r.Key)}
-	var no record.Device
-	for _, h := range r.Headers {
-		switch h.Key {
-		case record.HeaderType:
-			if record.IsControl(string(h.Value)) {
-				return entry{outcome: "control", seq: record.Unkeyed}
-			}
-		case record.HeaderDevice:
-			var err error
-			if no, err = record.ParseDevice(h.Value); err != nil {
-				v.find("offset %d of %s/%d: %v", r.Offset, r.Topic, r.Partition, err)
-			}
-		}
+// audit is what the stack says of itself.
+func (s *site) audit(v *verdict) {
+	s.t.Helper()
+	report, err := s.house.Audit(s.t.Context())
+	if err != nil {
+		v.find("the auditor: %v", err)
+	} else if !report.OK() {
+		v.find("the auditor: %s", report)
 	}
-	if err := msg.Decode(r.Value); err != nil || !msg.Keyed {
-		v.find("offset %d of %s/%d is none of the fleet's: %v", r.Offset, r.Topic, r.Partition, err)
-		return e
-	}
-	e.deviceNo, e.boot, e.seq = no.No, msg.Boot, msg.Seq
-	k := key{e.device, e.boot, e.seq}
-	switch hash, known := first[k]; {
-	case !known:
-		first[k], e.outcome = e.hash, "stored"
-	case hash == e.hash:
-		e.outcome = "duplicate"
-	default:
-		e.outcome = "conflict"
-	}
-	return e
 }
 
 // caughtUp waits until the ledger holds as many rows as the log.
@@ -223,74 +103,17 @@ func (s *site) caughtUp(want int) {
 			s.t.Errorf("the ledger stands at %d of %d rows since two minutes (%v)", last, want, err)
 			return
 		}
-		if time.Since(began) > 10*time.Minute {
-			s.t.Errorf("the ledger has %d of %d rows after ten minutes", last, want)
+		if time.Since(began) > 30*time.Minute {
+			s.t.Errorf("the ledger has %d of %d rows after half an hour", last, want)
 			return
 		}
 		<-time.After(100 * time.Millisecond)
 	}
 }
 
-// holdLedger compares the ledger with the log, offset for offset.
-func (s *site) holdLedger(v *verdict, log map[place]entry) {
-	s.t.Helper()
-	rows, err := s.house.Conn().Query(s.t.Context(), "SELECT topic_gen, part, off, toString(outcome), device_no, boot, seq, hash, faults FROM muster.ledger ORDER BY topic_gen, part, off")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer rows.Close()
-	seen := make(map[place]bool, len(log))
-	last := map[string]key{}
-	for rows.Next() {
-		var at place
-		var got entry
-		var faults uint32
-		if err := rows.Scan(&at.gen, &at.part, &at.off, &got.outcome, &got.deviceNo, &got.boot, &got.seq, &got.hash, &faults); err != nil {
-			s.t.Fatal(err)
-		}
-		v.Offsets++
-		v.Outcomes[got.outcome]++
-		want, in := log[at]
-		switch {
-		case seen[at]:
-			v.find("DOUBLE: offset %+v is in the ledger twice", at)
-		case !in:
-			v.find("offset %+v is in the ledger and not in the log", at)
-		case want.outcome != got.outcome:
-			v.find("offset %+v is %s in the ledger and must be %s: %+v", at, got.outcome, want.outcome, want)
-		case want.outcome == "control":
-		case want.deviceNo != got.deviceNo || want.boot != got.boot || want.seq != got.seq || want.hash != got.hash:
-			v.find("offset %+v is %+v in the ledger and %+v in the log", at, got, want)
-		case faults != 0:
-			v.find("offset %+v: %d values are quarantined", at, faults)
-		}
-		seen[at] = true
-		if got.outcome == "stored" && in {
-			if l, ok := last[want.device]; ok && (l.boot > want.boot || l.boot == want.boot && l.seq >= want.seq) {
-				v.find("ORDER: device %s: (%d, %d) stands behind (%d, %d)", want.device, want.boot, want.seq, l.boot, l.seq)
-			}
-			last[want.device] = key{want.device, want.boot, want.seq}
-		}
-	}
-	if err := rows.Err(); err != nil {
-		s.t.Fatal(err)
-	}
-	for at, want := range log {
-		if !seen[at] {
-			v.find("MISSING: offset %+v is not in the ledger: %+v", at, want)
-		}
-	}
-}
-
 // holdJournal holds the view of stored messages to what was answered with 2xx and to what was sent.
-func (s *site) holdJournal(v *verdict, f *fleet, log map[place]entry) {
+func (s *site) holdJournal(v *verdict, f *fleet, logged map[key]bool) {
 	s.t.Helper()
-	logged := map[key]bool{}
-	for _, e := range log {
-		if e.outcome == "stored" {
-			logged[key{e.device, e.boot, e.seq}] = true
-		}
-	}
 	rows, err := s.house.Conn().Query(s.t.Context(), "SELECT device, assumeNotNull(boot), assumeNotNull(seq), n, count() FROM muster.messages GROUP BY ALL")
 	if err != nil {
 		s.t.Fatal(err)
@@ -321,16 +144,7 @@ func (s *site) holdJournal(v *verdict, f *fleet, log map[place]entry) {
 		s.t.Fatal(err)
 	}
 	v.Sent = len(f.sent)
-	file, err := os.Open(f.path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer file.Close()
-	for in := bufio.NewScanner(file); in.Scan(); {
-		var l simulator.Line
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			s.t.Fatal(err)
-		}
+	s.readJournal(f.path, func(l simulator.Line) {
 		v.Accepted++
 		k := key{l.Device, l.Boot, l.Seq}
 		m, ok := stored[k]
@@ -342,32 +156,57 @@ func (s *site) holdJournal(v *verdict, f *fleet, log map[place]entry) {
 		case int(m.values) != l.Values || f.sent[k].hash != l.Hash:
 			v.find("%v: %d values answered for, %d stored", k, l.Values, m.values)
 		}
-	}
+	})
 	if v.Accepted != int(f.answered.Load()) {
 		v.find("the journal has %d lines, %d messages were answered", v.Accepted, f.answered.Load())
 	}
-	// Sums over what must be there, for holdSamples.
-	for k := range f.sent {
+	for k := range f.sent { // what is left is what must be there
 		if _, ok := stored[k]; !ok {
 			delete(f.sent, k)
 		}
 	}
 }
 
-// holdSamples compares, device for device, how many values there are and what those of one metric add up to.
-func (s *site) holdSamples(v *verdict, f *fleet) {
+func (s *site) readJournal(path string, each func(simulator.Line)) {
 	s.t.Helper()
-	type sums struct {
-		values uint64
-		tick   int64
+	file, err := os.Open(path)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	want := map[string]sums{}
+	defer file.Close()
+	in := bufio.NewScanner(file)
+	for in.Scan() {
+		var l simulator.Line
+		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
+			s.t.Fatal(err)
+		}
+		each(l)
+	}
+	if err := in.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// sums are what a device's samples come to.
+type sums struct {
+	values uint64
+	tick   int64 // of the metric tick
+}
+
+func (f *fleet) sums() map[string]sums {
+	all := map[string]sums{}
 	for k, m := range f.sent {
-		w := want[k.device]
+		w := all[k.device]
 		w.values += uint64(m.values)
 		w.tick += m.tick
-		want[k.device] = w
+		all[k.device] = w
 	}
+	return all
+}
+
+// holdSamples compares, device for device, how many values there are and what those of one metric add up to.
+func (s *site) holdSamples(v *verdict, want map[string]sums) {
+	s.t.Helper()
 	rows, err := s.house.Conn().Query(s.t.Context(), "SELECT device, count(), sum(if(metric = 'tick', ifNull(int, 0), 0)) FROM muster.samples GROUP BY device")
 	if err != nil {
 		s.t.Fatal(err)
@@ -407,35 +246,4 @@ func (s *site) prints() (samples, ledger string) {
 	// A text's value is no number, and which of the many it is says nothing.
 	return one("SELECT count(), sum(cityHash64(device, metric, ts, if(isNaN(value), 0, value), isNaN(value), ifNull(int, 0), isNull(int), text, fw)) FROM muster.samples"),
 		one("SELECT count(), sum(cityHash64(topic_gen, part, off, toString(outcome), device_no, boot, seq, hash, got, t0, t1, n, faults, bytes)) FROM muster.ledger")
-}
-
-// partitions of telemetry in a local stack.
-const partitions = 4
-
-// frontier is an instant that every partition of telemetry has reached: what it accepted then is stored.
-func (s *site) frontier(ctx context.Context) (time.Time, error) {
-	if s.gen == 0 {
-		if err := s.house.Conn().QueryRow(ctx, "SELECT max(topic_gen) FROM muster.ledger WHERE outcome = 'stored'").Scan(&s.gen); err != nil {
-			return time.Time{}, err
-		}
-	}
-	var n uint64
-	var at time.Time
-	err := s.house.Conn().QueryRow(ctx, fmt.Sprintf("SELECT count(), min(last) FROM (SELECT max(got) AS last FROM muster.ledger WHERE topic_gen = %d GROUP BY part)", s.gen)).Scan(&n, &at)
-	if err == nil && n < partitions {
-		err = fmt.Errorf("%d of %d partitions have rows", n, partitions)
-	}
-	return at, err
-}
-
-// moves waits until every partition of telemetry has stored something that was accepted after an instant.
-func (s *site) moves(after time.Time, limit time.Duration) (time.Duration, error) {
-	err := s.within(limit, func(ctx context.Context) error {
-		at, err := s.frontier(ctx)
-		if err == nil && !at.After(after) {
-			err = fmt.Errorf("stored up to %s, and it is %s", at.Format("15:04:05.000"), time.Now().UTC().Format("15:04:05.000"))
-		}
-		return err
-	})
-	return time.Since(after), err
 }

@@ -4,9 +4,12 @@ package torture
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"testing"
 	"text/tabwriter"
 	"time"
 )
@@ -24,7 +27,8 @@ type report struct {
 	Unsure       int64            `json:"not_answered"`
 	BlackholeRSS int64            `json:"blackhole_rss_bytes,omitempty"`
 	RTO          map[string]quant `json:"rto"`
-	Rebuilt      string           `json:"rebuilt"`
+	Rebuilt      string           `json:"rebuilt,omitempty"`
+	Notes        []string         `json:"notes,omitempty"`
 	Verdict      *verdict         `json:"verdict"`
 
 	began time.Time
@@ -50,11 +54,50 @@ func (r *report) add(fault string, killed int, rto time.Duration, err error) {
 	r.Faults++
 	r.Crashes += killed
 	r.died[fault] += killed
-	if _, ok := r.rtos[fault]; !ok {
-		r.order = append(r.order, fault)
-	}
+	r.name(fault)
 	if err == nil {
-		r.rtos[fault] = append(r.rtos[fault], rto)
+		r.took(fault, rto)
+	}
+}
+
+func (r *report) name(what string) {
+	if !slices.Contains(r.order, what) {
+		r.order = append(r.order, what)
+	}
+}
+
+// took adds a time to those of its name.
+func (r *report) took(what string, d time.Duration) {
+	r.name(what)
+	r.rtos[what] = append(r.rtos[what], d)
+}
+
+func (r *report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// of takes the fleet's counts.
+func (r *report) of(f *fleet) {
+	r.Copies, r.Duplicates, r.Cuts, r.Unsure = f.copies.Load(), f.duplicates.Load(), f.cuts.Load(), f.unsure.Load()
+}
+
+// print ends the report, shows it, keeps it where that was asked for, and fails the test for what the oracle found.
+func (r *report) print(t *testing.T, v *verdict) {
+	t.Helper()
+	table, line := r.finish(v)
+	t.Logf("\n%s\n%s", table, line)
+	if path := os.Getenv("MUSTER_TORTURE_REPORT"); path != "" {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = file.WriteString(line + "\n")
+			err = errors.Join(err, file.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, f := range v.Findings {
+		t.Error(f)
 	}
 }
 
@@ -68,10 +111,9 @@ func quantiles(d []time.Duration, crashes int) quant {
 	return q
 }
 
-// finish takes the fleet's counts and the verdict, and gives the report as a table and as a line of JSON.
-func (r *report) finish(f *fleet, v *verdict) (table, line string) {
+// finish takes the verdict, and gives the report as a table and as a line of JSON.
+func (r *report) finish(v *verdict) (table, line string) {
 	r.Seconds = time.Since(r.began).Seconds()
-	r.Copies, r.Duplicates, r.Cuts, r.Unsure = f.copies.Load(), f.duplicates.Load(), f.cuts.Load(), f.unsure.Load()
 	r.Verdict = v
 	r.RTO = map[string]quant{}
 	var all []time.Duration
@@ -79,15 +121,25 @@ func (r *report) finish(f *fleet, v *verdict) (table, line string) {
 		all = append(all, r.rtos[name]...)
 		r.RTO[name] = quantiles(r.rtos[name], r.died[name])
 	}
-	r.RTO["all"] = quantiles(all, r.Crashes)
+	names := slices.Clone(r.order)
+	if len(r.died) > 0 { // else the names are of one thing measured in two ways
+		names = append(names, "all")
+		r.RTO["all"] = quantiles(all, r.Crashes)
+	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "form %s, seed %d, %.0f s\n", r.Form, r.Seed, r.Seconds)
-	fmt.Fprintf(&out, "%d faults, %d processes killed; %d messages sent in %d requests, %d cut off, %d without an answer, %d told as duplicates\n",
-		r.Faults, r.Crashes, v.Sent, r.Copies, r.Cuts, r.Unsure, r.Duplicates)
+	fmt.Fprintf(&out, "%d faults, %d processes killed; %d messages sent", r.Faults, r.Crashes, v.Sent)
+	if r.Copies > 0 {
+		fmt.Fprintf(&out, " in %d requests, %d cut off, %d without an answer, %d told as duplicates", r.Copies, r.Cuts, r.Unsure, r.Duplicates)
+	}
+	fmt.Fprintln(&out)
+	for _, n := range r.Notes {
+		fmt.Fprintln(&out, n)
+	}
 	fmt.Fprintf(&out, "%d accepted; %d offsets = %v; %d values\n", v.Accepted, v.Offsets, v.Outcomes, v.Values)
 	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "fault\ttimes\tkilled\tp50 s\tp99 s\tmax s\t")
-	for _, name := range append(r.order, "all") {
+	for _, name := range names {
 		q := r.RTO[name]
 		fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t\n", name, q.Times, q.Crashes, q.P50, q.P99, q.Max)
 	}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,7 +48,9 @@ type site struct {
 
 	house *warehouse.Warehouse
 	admin *kgo.Client
-	gen   uint16 // of telemetry, once known
+	tide  tide
+
+	partitions int // of telemetry; set before the start
 
 	mu    sync.Mutex // over the two below
 	own   []*proc
@@ -113,7 +117,7 @@ func newSite(t *testing.T, seed uint64, p pace) *site {
 	lib, err := engine.FindLibrary()
 	require(t, err == nil, fmt.Sprintf("the engine: %v", err))
 	t.Setenv(engine.EnvLibrary, lib) // the program lies outside of the repository
-	s := &site{t: t, binary: built(t), dir: stack.Dir(filepath.Join(t.TempDir(), "data")), pace: p, rng: rand.New(rand.NewPCG(seed, 0))}
+	s := &site{t: t, binary: built(t), dir: stack.Dir(filepath.Join(t.TempDir(), "data")), pace: p, rng: rand.New(rand.NewPCG(seed, 0)), partitions: defaultPartitions}
 	s.offset = freeOffset(t)
 	if s.ports, err = stack.PortsAt(s.offset); err != nil {
 		t.Fatal(err)
@@ -177,6 +181,7 @@ func (s *site) environment(more ...string) []string {
 			env = append(env, e)
 		}
 	}
+	env = append(env, "MUSTER_TOPICS_PARTITIONS="+strconv.Itoa(s.partitions))
 	return append(append(env, s.pace.env()...), more...)
 }
 
@@ -344,7 +349,7 @@ func (s *site) run(part string, env ...string) *proc {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(s.binary, "process", part, "--config", s.dir.Config(part), "--watch-fd", "3")
-	p.cmd.Env = s.environment(append([]string{"MUSTER_OPS_LISTEN=127.0.0.1:0"}, env...)...)
+	p.cmd.Env = s.environment(append([]string{"MUSTER_OPS_LISTEN=127.0.0.1:0", "MUSTER_LOG_CLIENT_ID=" + name}, env...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.ExtraFiles = []*os.File{s.watch}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -456,7 +461,15 @@ func (s *site) close() {
 // words shows the ends of the logs.
 func (s *site) words() {
 	logs, _ := filepath.Glob(filepath.Join(filepath.Dir(s.dir.Log("x")), "*.log"))
-	for _, path := range append(logs, filepath.Join(string(s.dir), "up.log")) {
+	logs = append(logs, filepath.Join(string(s.dir), "up.log"))
+	written := map[string]time.Time{}
+	for _, path := range logs {
+		if st, err := os.Stat(path); err == nil {
+			written[path] = st.ModTime()
+		}
+	}
+	slices.SortFunc(logs, func(a, b string) int { return written[b].Compare(written[a]) })
+	for _, path := range logs[:min(len(logs), 20)] { // of a thousand sinks the last
 		if b, err := os.ReadFile(path); err == nil && len(b) > 0 && !strings.Contains(path, "retention") {
 			s.t.Logf("%s ends:\n%s", filepath.Base(path), b[max(0, len(b)-1500):])
 		}

@@ -37,6 +37,7 @@ const (
 	variable         = "MUSTER_TORTURE"
 	variableSeed     = "MUSTER_SEED"
 	variableDuration = "MUSTER_TORTURE_DURATION"
+	variableKills    = "MUSTER_TORTURE_KILLS"   // of the broker
 	variableShipped  = "MUSTER_TORTURE_SHIPPED" // 1: the sinks' timings as they ship
 )
 
@@ -55,9 +56,9 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-func length(t *testing.T) time.Duration {
+// length is a form's own, or what was asked for.
+func length(t *testing.T, d time.Duration) time.Duration {
 	t.Helper()
-	d := 20 * time.Minute
 	if s := os.Getenv(variableDuration); s != "" {
 		var err error
 		if d, err = time.ParseDuration(s); err != nil || d <= 0 {
@@ -65,6 +66,18 @@ func length(t *testing.T) time.Duration {
 		}
 	}
 	return d
+}
+
+// kills is a form's own number, or what was asked for.
+func kills(t *testing.T, n int) int {
+	t.Helper()
+	if s := os.Getenv(variableKills); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 {
+			t.Fatalf("%s=%q: want a number of kills", variableKills, s)
+		}
+	}
+	return n
 }
 
 // quickly is what the quick form does; the full form draws lots, and the seed gives their order.
@@ -80,28 +93,24 @@ func TestTortureWhatWasAnsweredIsStoredOnceWhateverDies(t *testing.T) {
 		t.Skip("SKIPPED: -short")
 	}
 	n := seed(t)
-	p := pace{session: 2 * time.Second, linger: 300 * time.Millisecond, settle: 2 * time.Second}
-	form, devices, wait, atLeast := "quick", 24, 120*time.Millisecond, int64(2_000)
+	form, p := timings("all faults")
+	devices, wait, atLeast := 24, 120*time.Millisecond, int64(2_000)
 	if full() {
-		form, devices, wait, atLeast = "full", 120, 200*time.Millisecond, 10_000
-		p = pace{session: 2 * time.Second, linger: 500 * time.Millisecond, settle: 5 * time.Second}
-		if os.Getenv(variableShipped) == "1" {
-			form, p = "full, timings as shipped", pace{}
-		}
+		devices, wait, atLeast = 120, 200*time.Millisecond, 10_000
 	}
 	s := newSite(t, n, p)
 	s.start()
 	r := &run{site: s, port: freePort(t), report: newReport(form, n)}
 	r.gatewayB()
 	s.eventually(time.Minute, "the second gateway listens", listens(stack.Loopback(r.port)))
-	r.fleet = s.startFleet(devices, wait, "https://"+stack.Loopback(r.port), n)
+	r.fleet = s.startFleet(usual(devices, wait), "https://"+stack.Loopback(r.port), n)
 	if _, err := s.moves(time.Now(), time.Minute); err != nil {
 		t.Fatalf("before any fault: %v", err)
 	}
 	r.report.began = time.Now()
 	all := faults()
 	if full() {
-		r.lottery(all, time.Now().Add(length(t)))
+		r.lottery(all, time.Now().Add(length(t, 20*time.Minute)))
 	} else {
 		r.each(all, quickly)
 	}
@@ -115,23 +124,32 @@ func TestTortureWhatWasAnsweredIsStoredOnceWhateverDies(t *testing.T) {
 	if full() {
 		r.rebuild(v)
 	}
-	table, line := r.report.finish(r.fleet, v)
-	t.Logf("\n%s\n%s", table, line)
-	if path := os.Getenv("MUSTER_TORTURE_REPORT"); path != "" {
-		if err := os.WriteFile(path, []byte(line+"\n"), 0o600); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, f := range v.Findings {
-		t.Error(f)
-	}
-	r.fleet.mu.Lock()
-	defer r.fleet.mu.Unlock()
-	for i, refusal := range r.fleet.refused {
+	r.report.of(r.fleet)
+	r.report.print(t, v)
+	r.fleet.refusals(t)
+}
+
+// refusals says what should not have been answered.
+func (f *fleet) refusals(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, refusal := range f.refused {
 		if i < 10 {
 			t.Errorf("refused: %s", refusal)
 		}
 	}
+}
+
+// timings are the sinks' in this form, and what it is called.
+func timings(what string) (form string, p pace) {
+	switch {
+	case !full():
+		return what + ", quick", pace{session: 2 * time.Second, linger: 300 * time.Millisecond, settle: 2 * time.Second}
+	case os.Getenv(variableShipped) == "1":
+		return what + ", full, timings as shipped", pace{}
+	}
+	return what + ", full", pace{session: 2 * time.Second, linger: 500 * time.Millisecond, settle: 5 * time.Second}
 }
 
 // each does the named faults in the seed's order.
