@@ -100,7 +100,7 @@ func TestADeathAtAnyPointOfTheProtocolLosesAndDoublesNothing(t *testing.T) {
 			}
 		}
 		s := w.start(w.cfg)
-		w.stored(time.Minute)
+		w.stored(patience)
 		s.stop()
 		w.audit()
 		mu.Lock()
@@ -120,7 +120,7 @@ func (w *world) dieOnce(at string, live bool) (took time.Duration) {
 	p := w.spawn(cfg)
 	select {
 	case <-p.done:
-	case <-time.After(2 * time.Minute):
+	case <-time.After(patience):
 		w.t.Fatalf("%s: the sink did not die\n%s", at, p.out.String())
 	}
 	if !live {
@@ -129,7 +129,7 @@ func (w *world) dieOnce(at string, live bool) (took time.Duration) {
 	died := time.Now()
 	s := w.spawn(w.cfg)
 	w.send(20) // a death behind the last plan leaves nothing to do
-	w.until("a successor stores", 2*time.Minute, func() (bool, string) {
+	w.until("a successor stores", patience, func() (bool, string) {
 		return w.count(fmt.Sprintf("SELECT count() FROM DB.ledger WHERE stored_at > fromUnixTimestamp64Milli(%d)", died.UnixMilli())) > 0, "nothing was stored since the death"
 	})
 	took = time.Since(died)

@@ -35,6 +35,9 @@ const (
 // stopsAtOnce is how many processes stand still side by side: a stopped one costs nothing but its memory.
 const stopsAtOnce = 25
 
+// patience is for a machine that has all of them and other things to do.
+const patience = 5 * time.Minute
+
 // A process that is stopped between its plan and its insert, while another takes its partitions over, does not know of
 // it when it wakes, and goes on where it was. MUSTER_TEST_STOPS is how many stops each length gets in the torture.
 func TestAProcessThatWasStoppedAndWakesUpDoublesNothing(t *testing.T) {
@@ -66,7 +69,7 @@ func TestAProcessThatWasStoppedAndWakesUpDoublesNothing(t *testing.T) {
 		}
 		s := w.start(w.cfg)
 		w.send(20)
-		w.stored(2 * time.Minute)
+		w.stored(patience)
 		s.stop()
 		w.audit()
 		result.add(w)
@@ -137,7 +140,7 @@ func (w *world) stopOne(round int, place string, length time.Duration, results *
 		w.cluster.ControlKey(kmsg.OffsetCommit.Int16(), g.commits(w, cfg.Log.ClientID))
 	}
 	whenever := time.Now().Add(time.Hour)
-	w.until("it works", time.Minute, func() (bool, string) {
+	w.until("it works", patience, func() (bool, string) {
 		w.send(10)
 		select {
 		case <-g.stopped:
@@ -156,7 +159,7 @@ func (w *world) stopOne(round int, place string, length time.Duration, results *
 	stopped := time.Now()
 	taker := w.start(w.cfg)
 	w.send(100)
-	w.until("another takes over", time.Minute, func() (bool, string) {
+	w.until("another takes over", patience, func() (bool, string) {
 		return w.count(fmt.Sprintf("SELECT count() FROM DB.ledger WHERE stored_at > fromUnixTimestamp64Milli(%d)", stopped.UnixMilli())) > 0, "nothing was stored since the stop"
 	})
 	took := time.Since(stopped)
@@ -172,7 +175,7 @@ func (w *world) stopOne(round int, place string, length time.Duration, results *
 	<-time.After(time.Duration(w.rng.IntN(200)) * time.Millisecond)
 	g.wake()
 	w.send(40)
-	w.stored(2 * time.Minute)
+	w.stored(patience)
 	g.settle(w)
 	w.audit()
 	var alone time.Duration
@@ -180,7 +183,7 @@ func (w *world) stopOne(round int, place string, length time.Duration, results *
 		taker.stop()
 		left := time.Now()
 		w.send(40)
-		w.stored(2 * time.Minute)
+		w.stored(patience)
 		alone = time.Since(left)
 		w.audit()
 	}
@@ -299,7 +302,7 @@ func (g *gate) settle(w *world) {
 	}()
 	select {
 	case <-answered:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		w.t.Error("the late insert is not answered")
 	}
 }

@@ -129,7 +129,7 @@ func TestTortureAStoreThatIsKilledInTheMiddleOfInsertsDoublesNothing(t *testing.
 		w.send(60)
 		store.start()
 		up := time.Now()
-		w.stored(2 * time.Minute)
+		w.stored(patience)
 		drained = append(drained, time.Since(up))
 	}
 	a.stop()
