@@ -34,6 +34,8 @@ type Topic struct {
 	Partitions  int32
 	Replication int16 // 0 is the broker's default
 	Configs     map[string]*string
+	// Where is what only some brokers know: it is set where it is, and nothing is amiss where it is not.
+	Where map[string]*string
 }
 
 // Retention of what a device said, by age alone: a bound in bytes eats young records too, and what the store has not
@@ -44,6 +46,11 @@ const (
 	localEventsRetention = 7 * 24 * time.Hour
 	cohortsRetention     = 7 * 24 * time.Hour
 )
+
+// anyTime bounds nothing that is meant: the time of a record is its writer's, be it a gateway whose clock is wrong or a
+// simulation that is in another year. A broker that refuses it refuses what devices will send again for ever, and brokers
+// differ in when they do: Kafka 4 where it is more than an hour ahead. The number stays clear of overflows in nanoseconds.
+const anyTime = 100 * 365 * 24 * time.Hour
 
 // Topics is every topic of Muster, each with its retention in words: the embedded broker applies its default to
 // all topics as soon as one has any. partitions is that of what is keyed by device; local is for a laptop's disk.
@@ -67,7 +74,11 @@ func Topics(partitions int32, local bool) []Topic {
 		for k, v := range more {
 			configs[k] = v
 		}
-		t := Topic{Name: name, Partitions: partitions, Configs: make(map[string]*string, len(configs))}
+		unbounded := strconv.FormatInt(anyTime.Milliseconds(), 10)
+		t := Topic{Name: name, Partitions: partitions, Configs: make(map[string]*string, len(configs)), Where: map[string]*string{
+			"message.timestamp.before.max.ms": &unbounded,
+			"message.timestamp.after.max.ms":  &unbounded,
+		}}
 		for k, v := range configs {
 			t.Configs[k] = &v
 		}
@@ -126,7 +137,10 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, topics []Topic) (map[st
 		d, known := there[t.Name]
 		switch {
 		case !known || errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-			err = createTopic(ctx, adm, t)
+			// What only some brokers know is asked for when it is known whether this one does.
+			if err = createTopic(ctx, adm, t); err == nil && len(t.Where) > 0 {
+				err = completeConfigs(ctx, adm, t)
+			}
 		case d.Err != nil:
 			err = fmt.Errorf("topic %s: %w", t.Name, d.Err)
 		default:
@@ -178,9 +192,12 @@ func completeConfigs(ctx context.Context, adm *kadm.Client, t Topic) error {
 	if err != nil {
 		return fmt.Errorf("describe topic %s: %w", t.Name, err)
 	}
-	own := map[string]bool{}
+	if len(described) == 0 {
+		return fmt.Errorf("describe topic %s: %w", t.Name, kerr.UnknownTopicOrPartition) // it is too new
+	}
+	own := map[string]bool{} // and whether the broker knows of it at all
 	for _, c := range described[0].Configs {
-		own[c.Key] = c.Source == kmsg.ConfigSourceDynamicTopicConfig
+		own[c.Key] = own[c.Key] || c.Source == kmsg.ConfigSourceDynamicTopicConfig
 	}
 	var missing []kadm.AlterConfig
 	for key, value := range t.Configs {
@@ -188,6 +205,24 @@ func completeConfigs(ctx context.Context, adm *kadm.Client, t Topic) error {
 			missing = append(missing, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: value})
 		}
 	}
+	if err := alterConfigs(ctx, adm, t.Name, missing); err != nil {
+		return err
+	}
+	missing = nil
+	for key, value := range t.Where {
+		if set, known := own[key]; known && !set {
+			missing = append(missing, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: value})
+		}
+	}
+	// By itself, and not insisted on: a broker may have bounds of its own for it.
+	err = alterConfigs(ctx, adm, t.Name, missing)
+	if errors.Is(err, kerr.InvalidConfig) || errors.Is(err, kerr.InvalidRequest) {
+		return nil
+	}
+	return err
+}
+
+func alterConfigs(ctx context.Context, adm *kadm.Client, topic string, missing []kadm.AlterConfig) error {
 	if len(missing) == 0 {
 		return nil
 	}
@@ -197,12 +232,12 @@ func completeConfigs(ctx context.Context, adm *kadm.Client, t Topic) error {
 		}
 		return 1
 	})
-	altered, err := adm.AlterTopicConfigs(ctx, missing, t.Name)
+	altered, err := adm.AlterTopicConfigs(ctx, missing, topic)
 	if err == nil && len(altered) > 0 {
 		err = altered[0].Err
 	}
 	if err != nil {
-		return fmt.Errorf("configure topic %s: %w", t.Name, err)
+		return fmt.Errorf("configure topic %s: %w", topic, err)
 	}
 	return nil
 }

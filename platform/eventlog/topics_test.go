@@ -136,6 +136,68 @@ func TestATopicThatSomebodyElseMadeGetsWhatItLacks(t *testing.T) {
 	}
 }
 
+// A broker that knows the bounds on a record's time is kfake with another key that it lists and that nobody has set.
+func TestWhatOnlySomeBrokersKnowIsSetWhereItIsKnown(t *testing.T) {
+	cfg := log(t, 0)
+	adm := admin(t, cfg)
+	topics := Topics(4, true)
+	for _, topic := range topics {
+		for _, key := range []string{"message.timestamp.before.max.ms", "message.timestamp.after.max.ms"} {
+			if v := topic.Where[key]; v == nil || *v != "3153600000000" {
+				t.Errorf("%s leaves %s to the broker", topic.Name, key)
+			}
+		}
+	}
+	week, strange := "604800000", "1"
+	topic := topics[0]
+	topic.Where = map[string]*string{"segment.ms": &week, "no.broker.knows": &strange}
+	for range 2 { // when it is made, and when it is there
+		if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]string
+		for ctx := within(t, 5*time.Second); got["segment.ms"] != week && ctx.Err() == nil; {
+			got = configs(t, adm, topic.Name)
+		}
+		if _, there := got["no.broker.knows"]; there || got["segment.ms"] != week || got["retention.ms"] != *topic.Configs["retention.ms"] {
+			t.Errorf("%v", got)
+		}
+	}
+	// What an operator has set stays.
+	day := "86400000"
+	if _, err := adm.AlterTopicConfigs(within(t, 5*time.Second), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "segment.ms", Value: &day}}, topic.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil {
+		t.Fatal(err)
+	}
+	if got := configs(t, adm, topic.Name)["segment.ms"]; got != day {
+		t.Errorf("what an operator set became %s", got)
+	}
+}
+
+func TestABoundThatTheBrokerRefusesIsNotInsistedOn(t *testing.T) {
+	cluster, cfg := fake(t)
+	refusals := 0
+	cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		refusals++
+		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+		for _, r := range req.(*kmsg.IncrementalAlterConfigsRequest).Resources {
+			a := kmsg.NewIncrementalAlterConfigsResponseResource()
+			a.ResourceType, a.ResourceName, a.ErrorCode = r.ResourceType, r.ResourceName, kerr.InvalidConfig.Code
+			resp.Resources = append(resp.Resources, a)
+		}
+		return resp, nil, true
+	})
+	week := "604800000"
+	topic := Topics(4, true)[0]
+	topic.Where = map[string]*string{"segment.ms": &week}
+	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil || refusals == 0 {
+		t.Errorf("%v, refused %d times", err, refusals)
+	}
+}
+
 func TestAnotherNumberOfPartitionsIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, cfg := fake(t, kfake.SeedTopics(3, record.TopicTelemetry))
