@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"muster.dev/embedded/datadir"
 )
 
 // Server is a running store.
@@ -98,7 +100,7 @@ func (s *Server) open() error {
 		}
 	}
 	var err error
-	if s.lock, err = lockDir(s.cfg.DataDir); err != nil {
+	if s.lock, err = datadir.Lock(s.cfg.DataDir, "store"); err != nil {
 		return err
 	}
 	lib, err := loadLibrary(path)

@@ -19,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"muster.dev/embedded/datadir"
 )
 
 // steward is the broker's own superuser, with a secret of this process's life: it writes the ACLs at the start
@@ -72,7 +74,7 @@ func (b *Broker) start() error {
 	}
 	b.gate, b.addr = newGate(ln, b.cfg.NoAuth), ln.Addr().String()
 	if b.cfg.DataDir != "" {
-		if b.lock, err = lockDir(b.cfg.DataDir); err != nil {
+		if b.lock, err = datadir.Lock(b.cfg.DataDir, "broker"); err != nil {
 			return err
 		}
 		// The users and rights that kfake saved would win over those of the Config: a secret that was
