@@ -49,7 +49,8 @@ func TestStack(t *testing.T) {
 			t.Errorf("exit %d: %s", code, complaint)
 		}
 		_, complaint, code = l.muster(t.Context(), "up", "--data", "other", "--listen-offset", fmt.Sprint(l.offset))
-		if code != 1 || !strings.Contains(complaint, fmt.Sprintf("port %d, which gateway needs, is taken by muster (process ", ports.Gateway)) || !strings.Contains(complaint, "--listen-offset") {
+		if code != 1 || !strings.Contains(complaint, fmt.Sprintf("port %d, which kafka needs, is taken by muster (process ", ports.Kafka)) || !strings.Contains(complaint, ", of the stack in .muster); ") ||
+			!strings.Contains(complaint, "--listen-offset") {
 			t.Errorf("exit %d: %s", code, complaint)
 		}
 	})

@@ -2,11 +2,7 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,14 +37,10 @@ func (s Site) registry() (*client.Client, error) {
 	return client.New(s.Ports.RegistryURL(), token.Reveal()), nil
 }
 
-// EnrollFleet gives an identity, in the data directory, to each simulated device that has none.
+// EnrollFleet gives an identity, in the data directory, to each simulated device that has none, and a new certificate to
+// each whose own is in the last third of its life. One that cannot be renewed yet, as of a device that was revoked, is said.
 func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence string)) error {
-	var missing []string
-	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(s.Dir.Identity(name), client.CertFile)); errors.Is(err, fs.ErrNotExist) {
-			missing = append(missing, name)
-		}
-	}
+	missing := s.stale(names)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -62,6 +54,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 	began := time.Now()
 	var next, done atomic.Int64
 	var wg sync.WaitGroup
+	var once sync.Once
 	// A small fleet is enrolled in order, so that its numbers are those of its names.
 	workers := 1
 	if len(missing) > orderedUpTo {
@@ -72,7 +65,9 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]
 				e := v1.Enrolment{Device: name, Cohort: fleetCohort, Profile: fleetProfile}
-				if _, err := reg.EnrollInto(ctx, e, s.Dir.Identity(name)); err != nil {
+				if _, err := reg.EnrollInto(ctx, e, s.Dir.Identity(name)); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
+					once.Do(func() { say(fmt.Sprintf("renewing the certificate of %s: %v", name, err)) })
+				} else if err != nil {
 					cancel(fmt.Errorf("enrolling %s: %w", name, err))
 					return
 				}
@@ -92,7 +87,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 
 // enrollDemo sees to it that there is an identity to try things with.
 func enrollDemo(ctx context.Context, s Site) error {
-	if _, err := os.Stat(filepath.Join(s.Dir.Demo(), client.CertFile)); err == nil {
+	if fresh(s.Dir.Demo(), time.Now()) {
 		return nil
 	}
 	reg, err := s.registry()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,6 +56,10 @@ func (p Ports) checkFree(parts []string, offset int) error {
 	taken, err := p.taken(parts)
 	if err != nil || len(taken) == 0 {
 		return err
+	}
+	const shown = 3
+	if more := len(taken) - shown; more > 0 {
+		taken = append(taken[:shown:shown], fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Errorf("%s: stop what holds it, or move every port of this stack with %s", strings.Join(taken, "; "), freeOffset(parts, offset))
 }
@@ -115,7 +120,18 @@ func holder(port int) string {
 		}
 		pid := strings.Split(fd, "/")[2]
 		name, _ := os.ReadFile("/proc/" + pid + "/comm")
-		return fmt.Sprintf(" by %s (process %s)", strings.TrimSpace(string(name)), pid)
+		return fmt.Sprintf(" by %s (process %s%s)", strings.TrimSpace(string(name)), pid, stackOf(pid))
+	}
+	return ""
+}
+
+// stackOf says of which stack a process is a part, if it is one.
+func stackOf(pid string) string {
+	cmdline, _ := os.ReadFile("/proc/" + pid + "/cmdline") // ended meanwhile, or another user's
+	args := strings.Split(string(cmdline), "\x00")
+	// muster process NAME --config DIR/config/NAME.yaml
+	if i := slices.Index(args, "--config"); i > 1 && i+1 < len(args) && args[i-2] == "process" {
+		return ", of the stack in " + Shown(filepath.Dir(filepath.Dir(args[i+1])))
 	}
 	return ""
 }

@@ -135,6 +135,20 @@ func TestATakenPortIsNamedWithItsHolder(t *testing.T) {
 	}
 }
 
+func TestManyTakenPortsAreOneShortSentence(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	ports := Ports{Kafka: port, Gateway: port, Ops: map[string]int{Kafka: port, ClickHouse: port, Gateway: port}}
+	err = ports.checkFree([]string{Kafka, ClickHouse, Gateway}, 0)
+	if err == nil || strings.Count(err.Error(), "is taken") != 3 || !strings.Contains(err.Error(), "; and 2 more: stop what holds it") {
+		t.Error(err)
+	}
+}
+
 func TestTheOffsetThatIsAdvisedIsFree(t *testing.T) {
 	parts := []string{Gateway}
 	moved, err := PortsAt(50100)

@@ -95,7 +95,8 @@ func Up(ctx context.Context, o Order) (err error) {
 	if err := welcome(ctx, o, site); err != nil && ctx.Err() == nil {
 		return err
 	}
-	<-ctx.Done()
+	renew(ctx, renewEvery, site.renewals(func() { sup.Restart(Fleet, "its devices have new certificates") }),
+		func(sentence string) { say("up", sentence) })
 	return nil
 }
 
@@ -117,8 +118,8 @@ func prepare(s Site) error {
 	if err != nil {
 		return fmt.Errorf("making the certificate authority: %w", err)
 	}
-	if err := ca.EnsureServer(s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), authority.LoopbackHosts...); err != nil {
-		return fmt.Errorf("making the gateway's certificate: %w", err)
+	if err := ensureServer(s.Dir, ca); err != nil {
+		return err
 	}
 	for _, p := range parts() {
 		content, err := p.write(s)

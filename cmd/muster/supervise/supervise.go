@@ -133,6 +133,19 @@ func (s *Supervisor) States() []State {
 	return out
 }
 
+// Restart asks the process of that name to end, which makes it start again; a name that is not there is left alone. It
+// does not wait. why is told.
+func (s *Supervisor) Restart(name, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.running {
+		if p.program.Name == name {
+			s.tell(name, "starting it again: "+why)
+			p.signal(syscall.SIGTERM)
+		}
+	}
+}
+
 // Stop ends the processes one by one, the last started first, each within its StopLimit. When ctx ends first,
 // what is left is killed at once. It returns what had to be killed; calling it again does nothing.
 func (s *Supervisor) Stop(ctx context.Context) error {

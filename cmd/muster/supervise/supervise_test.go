@@ -190,6 +190,23 @@ func TestAKilledProcessIsStartedAgainAndSaid(t *testing.T) {
 	}
 }
 
+func TestAProcessIsStartedAgainOnRequest(t *testing.T) {
+	s, heard := supervisor(t)
+	p := program("fleet", "good", freeAddr(t), filepath.Join(t.TempDir(), "log"))
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	first := s.States()[0].PID
+	s.Restart("nobody", "of no concern")
+	s.Restart("fleet", "new certificates")
+	eventually(t, "another process answers", func() bool {
+		return s.States()[0].PID != first && Ready(t.Context(), p.Ready) == nil
+	})
+	if !strings.Contains(heard.all(), "fleet: starting it again: new certificates") || strings.Contains(heard.all(), "nobody") {
+		t.Errorf("heard %q", heard.all())
+	}
+}
+
 func TestAHeldProcessIsStoppedUntilItIsReleased(t *testing.T) {
 	var held, stopped atomic.Bool
 	settings := DefaultSettings()
