@@ -59,9 +59,10 @@ func DefaultConfig() Config {
 	}
 }
 
-// MaxPartitions is how many day-partitions of one table a plan may touch. A single message that spans more is a plan
-// of its own.
-const MaxPartitions = 16
+// MaxPartitions is how many day-partitions of one table a plan may touch: more than one message can, which has at most
+// 31 days and a bit (what is older is kept by year). With fewer than that, each message of a device that was offline for
+// a month would be a plan of its own, and a row of them would hold up all others: parts cost, not rows.
+const MaxPartitions = 40
 
 // maxLinger is the contract's: with it, data is to be queried after 7 s.
 const maxLinger = 5 * time.Second

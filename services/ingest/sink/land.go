@@ -45,8 +45,8 @@ func (w *worker) land(ctx context.Context, p plan.Plan, d *draft, doubt bool) er
 	return nil
 }
 
-// insertPartitions is how many partitions one insert touches at most. A message of a thousand days would else be one
-// insert of a thousand parts, and may take the store longer than an insert may take.
+// insertPartitions is how many partitions one insert touches at most. Old readings of several classes, or those of a
+// table's days and one message more, could else be an insert of hundreds of parts, each of which is brought to disk.
 const insertPartitions = 64
 
 // pieces brings a block in that has too many partitions, some of them at a time. Which piece a partition is in depends
@@ -261,7 +261,7 @@ func (l *landing) send(ctx context.Context, b rows.Block, token string, first bo
 // tableLabel keeps the metric's labels few: profiles are many.
 func tableLabel(table string) string {
 	switch table {
-	case rows.TableOther, rows.TableEvents, rows.TableQuarantine, rows.TableLedger:
+	case rows.TableOther, rows.TableOld, rows.TableEvents, rows.TableQuarantine, rows.TableLedger:
 		return table
 	}
 	return "wide"

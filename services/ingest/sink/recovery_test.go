@@ -400,32 +400,6 @@ func TestALogThatLostTheTailOfAPlanIsALossAndNothingGoesUnderThePlansTokens(t *t
 	}
 }
 
-func TestAMessageOfHundredsOfDaysStopsNobody(t *testing.T) {
-	w := newWorld(t)
-	w.send(30)
-	long := record.Device{No: 77, History: true}
-	now := time.Now().Truncate(time.Millisecond)
-	b := batch.NewBuilder()
-	b.SetKey(1, 0)
-	for day := range 250 {
-		b.SetScaled(now.Add(-time.Duration(day)*24*time.Hour).UnixMilli(), "level", int64(day), 1)
-	}
-	value, err := b.AppendTo(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := message{device: long, boot: 1, value: value, at: now, values: 250}
-	w.sent = append(w.sent, m)
-	w.produce(w.record(m, record.TopicTelemetry))
-	w.records[record.TopicTelemetry]++
-	w.want["stored"]++
-	w.send(30)
-	s := w.start(w.cfg)
-	w.stored(60 * time.Second)
-	s.stop()
-	w.audit()
-}
-
 func TestEverythingThatIsNoNewMessageIsAccountedFor(t *testing.T) {
 	w := newWorld(t)
 	w.send(20)

@@ -72,7 +72,7 @@ func (s store) strays(ctx context.Context, gen, part uint16, from uint64) (map[s
 
 // tables are those that plans write to.
 func (s store) tables(ctx context.Context) ([]string, error) {
-	rows, err := s.Conn().Query(ctx, "SELECT name FROM system.tables WHERE database = '"+s.Database()+"' AND (name IN ('s_other', 'device_events', 'quarantine', 'ledger') OR startsWith(name, 'w_')) AND endsWith(engine, 'MergeTree')")
+	rows, err := s.Conn().Query(ctx, "SELECT name FROM system.tables WHERE database = '"+s.Database()+"' AND (name IN ('s_other', 's_old', 'device_events', 'quarantine', 'ledger') OR startsWith(name, 'w_')) AND endsWith(engine, 'MergeTree')")
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}

@@ -8,9 +8,14 @@ import (
 	"strconv"
 )
 
-// Version is the form of the metadata that this package writes. Another one is
-// refused: a plan that cannot be read is a plan that may have landed.
-const Version = 1
+// Version is the form of the metadata that this package writes, and of the rows
+// that a plan stands for: it is raised when records begin to go to other tables.
+// An open plan of another version is refused, since its rows would be made anew
+// beside those that landed; a commit without one means the same in both.
+const (
+	Version = 2 // from it on, readings that are old when they come go to s_old
+	oldest  = 1
+)
 
 // MaxMetadata is Kafka's default for offset.metadata.max.bytes. The embedded
 // broker does not enforce it, so this package does.
@@ -125,7 +130,7 @@ func Decode(metadata string, part int32, offset int64) (Mark, error) {
 	if err := json.Unmarshal([]byte(metadata), &w); err != nil {
 		return Mark{}, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
-	if w.V != Version {
+	if w.V > Version || w.V < oldest || w.V < Version && w.To != nil {
 		return Mark{}, fmt.Errorf("%w: version %d", ErrUnreadable, w.V)
 	}
 	if w.Part == nil || *w.Part != part || w.Next == nil || *w.Next != offset || offset < 0 {

@@ -50,18 +50,19 @@ func TestMetadataThatIsNoMarkOfThisPlaceIsUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"nothing":         "",
-		"a member id":     "kgo-5ac35a3e-9c3b-4b0a-9b1e-0f6a1ff5d4c1",
-		"torn":            good[:len(good)-4],
-		"another version": strings.Replace(good, `"v":1`, `"v":2`, 1),
-		"another part":    strings.Replace(good, `"p":3`, `"p":4`, 1),
-		"another offset":  strings.Replace(good, `"n":100`, `"n":101`, 1),
-		"backwards":       strings.Replace(good, `"to":199`, `"to":99`, 1),
-		"endless":         strings.Replace(good, `"to":199`, `"to":9000000000000000000`, 1),
-		"no revision":     strings.Replace(good, `"r":4`, `"x":4`, 1),
-		"a short id":      strings.Replace(good, "0707", "07", 1),
-		"a salted token":  strings.Replace(good, `"v":1`, `"v":1,"s":"../x"`, 1),
-		"too long":        good + strings.Repeat(" ", plan.MaxMetadata),
+		"nothing":                      "",
+		"a member id":                  "kgo-5ac35a3e-9c3b-4b0a-9b1e-0f6a1ff5d4c1",
+		"torn":                         good[:len(good)-4],
+		"a later version":              strings.Replace(good, `"v":2`, `"v":3`, 1),
+		"a plan of an earlier version": strings.Replace(good, `"v":2`, `"v":1`, 1),
+		"another part":                 strings.Replace(good, `"p":3`, `"p":4`, 1),
+		"another offset":               strings.Replace(good, `"n":100`, `"n":101`, 1),
+		"backwards":                    strings.Replace(good, `"to":199`, `"to":99`, 1),
+		"endless":                      strings.Replace(good, `"to":199`, `"to":9000000000000000000`, 1),
+		"no revision":                  strings.Replace(good, `"r":4`, `"x":4`, 1),
+		"a short id":                   strings.Replace(good, "0707", "07", 1),
+		"a salted token":               strings.Replace(good, `"v":2`, `"v":2,"s":"../x"`, 1),
+		"too long":                     good + strings.Repeat(" ", plan.MaxMetadata),
 	} {
 		if _, err := plan.Decode(text, 3, 100); !errors.Is(err, plan.ErrUnreadable) {
 			t.Errorf("%s: got %v, want ErrUnreadable", name, err)
@@ -69,6 +70,17 @@ func TestMetadataThatIsNoMarkOfThisPlaceIsUnreadable(t *testing.T) {
 	}
 	if _, err := plan.Decode(good, 3, 100); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestACommitWithoutAPlanMeansTheSameInTheVersionBefore(t *testing.T) {
+	m := plan.Mark{Topic: id(7), Part: 3, Next: 100}
+	text, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := plan.Decode(strings.Replace(text, `"v":2`, `"v":1`, 1), 3, 100); err != nil || got != m {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -39,7 +39,7 @@ func (t *eventsTable) reset() {
 }
 
 func (t *eventsTable) sheet() Block {
-	return Block{Table: TableEvents, Data: t.block, Rows: t.ts.Rows(), Parts: t.tally.ids(monthID)}
+	return Block{Table: TableEvents, Data: t.block, Rows: t.ts.Rows(), Parts: t.tally.ids(byMonth.id)}
 }
 
 // putEvents adds the events of a message; one whose time is out of bounds goes to quarantine, as a sample's would.

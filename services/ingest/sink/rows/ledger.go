@@ -41,7 +41,7 @@ func (t *ledgerTable) reset() {
 }
 
 func (t *ledgerTable) sheet() Block {
-	return Block{Table: TableLedger, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(monthID), stored: t.stored}
+	return Block{Table: TableLedger, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(byMonth.id), stored: t.stored}
 }
 
 // ledgerRow is what a record came to. t0 and t1 are Unix ms.

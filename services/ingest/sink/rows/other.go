@@ -11,7 +11,7 @@ import (
 // not be told apart by a hash.
 var storedNaN = math.Float64frombits(0x7ff8000000000000)
 
-// Scales of s_other for what is no scaled integer.
+// Scales of a narrow table for what is no scaled integer.
 const (
 	scaleFloat = -1
 	scaleBool  = -2
@@ -21,8 +21,10 @@ const (
 // exact is the bound below which a float64 holds every integer.
 const exact = 1 << 53
 
-// otherTable is the narrow overflow: one row a value.
-type otherTable struct {
+// narrowTable has one row a value: the overflow, and what was old when it came.
+type narrowTable struct {
+	name               string
+	by                 partitioning
 	block              *native.Block
 	class              *native.Fixed[int8]
 	metric, device, fw *native.Dictionary
@@ -36,8 +38,9 @@ type otherTable struct {
 	tally tally
 }
 
-func newOtherTable() *otherTable {
-	t := &otherTable{
+func newNarrowTable(name string, by partitioning) *narrowTable {
+	t := &narrowTable{
+		name: name, by: by,
 		class:  native.Enum8("class", classType),
 		metric: native.LowCardinality("metric"), device: native.LowCardinality("device"), fw: native.LowCardinality("fw"),
 		number: native.UInt32("device_no"),
@@ -52,20 +55,20 @@ func newOtherTable() *otherTable {
 	return t
 }
 
-func (t *otherTable) reset() {
+func (t *narrowTable) reset() {
 	t.block.Reset()
 	t.tally.reset()
 }
 
-func (t *otherTable) sheet() Block {
-	return Block{Table: TableOther, Data: t.block, Rows: t.ts.Rows(), Parts: t.tally.ids(dayID)}
+func (t *narrowTable) sheet() Block {
+	return Block{Table: t.name, Data: t.block, Rows: t.ts.Rows(), Parts: t.tally.ids(t.by.id)}
 }
 
-const otherBytes = 49
+const narrowBytes = 49
 
-// putOther adds the values of a column at the chosen steps: s.steps and s.words say which, nil steps mean all.
-func (s *Sheet) putOther(m *Message, c *batch.Column, all bool) int {
-	t, b := s.other, &m.batch
+// putNarrow adds the values of a column at the chosen steps: s.steps and s.words say which, nil steps mean all.
+func (s *Sheet) putNarrow(t *narrowTable, m *Message, c *batch.Column, all bool) int {
+	b := &m.batch
 	n := len(s.steps)
 	if all {
 		n = len(b.Times)
@@ -79,7 +82,7 @@ func (s *Sheet) putOther(m *Message, c *batch.Column, all bool) int {
 	t.device.FillID(t.device.ID(m.Name), n)
 	t.fw.FillID(t.fw.ID(b.Firmware), n)
 	t.source.fill(&s.set, m.Offset, n)
-	s.putTimes(t.ts, &t.tally, m, all)
+	s.putTimes(t.ts, &t.tally, t.by, m, all)
 
 	values := t.value.Grow(n)
 	scale := int8(scaleFloat)
@@ -122,7 +125,7 @@ func (s *Sheet) putOther(m *Message, c *batch.Column, all bool) int {
 		t.text.PadTo(t.text.Rows() + n)
 	}
 	t.scale.Fill(scale, n)
-	s.bytes += int64(n) * otherBytes
+	s.bytes += int64(n) * narrowBytes
 	return n
 }
 
@@ -135,30 +138,31 @@ func (s *Sheet) word(i int, all bool) int {
 }
 
 // putTimes adds the times of the chosen steps and counts their partitions.
-func (s *Sheet) putTimes(ts *native.Fixed[int64], tally *tally, m *Message, all bool) {
+func (s *Sheet) putTimes(ts *native.Fixed[int64], tally *tally, by partitioning, m *Message, all bool) {
 	times, class := m.batch.Times, m.Device.Class
 	if all {
 		ts.AppendSlice(times)
 		first, last := dayKey(class, times[0]), dayKey(class, times[len(times)-1])
 		if first == last { // times ascend
-			s.touch(tally, first, len(times))
+			s.touch(tally, by, class, times[0], len(times))
 			return
 		}
 		for _, at := range times {
-			s.touch(tally, dayKey(class, at), 1)
+			s.touch(tally, by, class, at, 1)
 		}
 		return
 	}
 	out := ts.Grow(len(s.steps))
 	for i, step := range s.steps {
 		out[i] = times[step]
-		s.touch(tally, dayKey(class, times[step]), 1)
+		s.touch(tally, by, class, times[step], 1)
 	}
 }
 
-func (s *Sheet) touch(t *tally, day uint64, n int) {
-	if day != t.last || t.run == 0 {
-		s.days[day] = struct{}{}
+func (s *Sheet) touch(t *tally, by partitioning, class uint8, ts int64, n int) {
+	key := by.key(class, ts)
+	if t != &s.old.tally && (key != t.last || t.run == 0) {
+		s.days[key] = struct{}{}
 	}
-	t.add(day, uint64(n))
+	t.add(key, uint64(n))
 }

@@ -39,7 +39,7 @@ func (t *quarantineTable) reset() {
 }
 
 func (t *quarantineTable) sheet() Block {
-	return Block{Table: TableQuarantine, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(monthID)}
+	return Block{Table: TableQuarantine, Data: t.block, Rows: t.off.Rows(), Parts: t.tally.ids(byMonth.id)}
 }
 
 // fault is one row of quarantine.

@@ -110,6 +110,53 @@ func TestAValueGoesWhereItIsHeldExactly(t *testing.T) {
 	}
 }
 
+// What is older than the record by more than a device without history may send is kept apart, whatever the profile has.
+func TestReadingsThatAreOldWhenTheyComeAreKeptByYear(t *testing.T) {
+	month := record.MaxSkewPast.Milliseconds()
+	build := func(b *batch.Builder) {
+		for _, ago := range []int64{0, dayMS, month, month + 1, 400 * dayMS, 999 * dayMS} {
+			ts := at.UnixMilli() - ago
+			b.SetScaled(ts, "temperature", 215, 1)
+			b.SetInt(ts, "rssi", -70)
+			b.SetText(ts, "mode", "x")
+		}
+	}
+	for _, tc := range []struct {
+		name    string
+		history bool
+		parts   map[string]int // partitions by table
+		want    map[string]int
+	}{
+		{"with history", true, map[string]int{"w_env": 3, "s_other": 3, "s_old": 3, "ledger": 1}, map[string]int{"w_env": 3, "s_other": 3, "s_old": 9, "ledger": 1}},
+		{"without", false, map[string]int{"w_env": 3, "s_other": 3, "quarantine": 1, "ledger": 1}, map[string]int{"w_env": 3, "s_other": 3, "quarantine": 9, "ledger": 1}},
+	} {
+		s := NewSheet(catalog)
+		s.Begin(Settings{Gen: 1, Rev: 1})
+		var m Message
+		m.Read(stamped(t, record.Device{No: 1, Profile: 1, History: tc.history}, 7, build), catalog)
+		if n := s.Touches(&m); n != 3 {
+			t.Errorf("%s: touches %d days, want 3", tc.name, n)
+		}
+		s.Put(&m, Stored)
+		if got := rowsOf(s); !maps.Equal(got, tc.want) {
+			t.Errorf("%s: rows %v, want %v", tc.name, got, tc.want)
+		}
+		if n := s.Partitions(); n != 3 {
+			t.Errorf("%s: %d days, want 3", tc.name, n)
+		}
+		got := map[string]int{}
+		for _, b := range s.Blocks() {
+			got[b.Table] = len(b.Parts)
+			if _, err := b.Data.Segments(); err != nil {
+				t.Errorf("%s: %v", b.Table, err)
+			}
+		}
+		if !maps.Equal(got, tc.parts) {
+			t.Errorf("%s: partitions %v, want %v", tc.name, got, tc.parts)
+		}
+	}
+}
+
 func TestASchemaGivesTheNames(t *testing.T) {
 	build := func(b *batch.Builder) {
 		b.SetSchema(9, catalog.schemas[9])
@@ -136,10 +183,10 @@ func TestThePartitionsOfASheetAddUpToIt(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	var records []*kgo.Record
 	for off := range int64(60) {
-		r := stamped(t, record.Device{No: 1, Profile: uint16(rng.IntN(2)), Class: uint8(rng.IntN(3))}, off, func(b *batch.Builder) {
+		r := stamped(t, record.Device{No: 1, Profile: uint16(rng.IntN(2)), Class: uint8(rng.IntN(3)), History: rng.IntN(2) == 0}, off, func(b *batch.Builder) {
 			used := map[int64]bool{}
 			for range 1 + rng.IntN(90) {
-				ts := at.UnixMilli() - rng.Int64N(35*dayMS)
+				ts := at.UnixMilli() - rng.Int64N(35*dayMS<<rng.IntN(8))
 				if used[ts] {
 					continue
 				}

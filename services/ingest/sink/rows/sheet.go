@@ -2,9 +2,9 @@ package rows
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
+	"muster.dev/platform/warehouse"
 	"muster.dev/platform/warehouse/native"
 	"muster.dev/proto/batch"
 )
@@ -39,6 +39,7 @@ func (o Outcome) String() string {
 // Tables that every plan may have; wide tables come beside them.
 const (
 	TableOther      = "s_other"
+	TableOld        = "s_old"
 	TableEvents     = "device_events"
 	TableQuarantine = "quarantine"
 	TableLedger     = "ledger"
@@ -88,7 +89,8 @@ type Sheet struct {
 	set     Settings
 	catalog Catalog
 
-	other      *otherTable
+	other      *narrowTable
+	old        *narrowTable
 	events     *eventsTable
 	quarantine *quarantineTable
 	ledger     *ledgerTable
@@ -104,7 +106,7 @@ type Sheet struct {
 	rows   []uint64 // steps that make a row of the wide table
 	faults []batch.Fault
 	mask   batch.Mask
-	skip   []uint64 // steps that Only leaves out
+	skip   []uint64 // steps that are left out: those that go to another table, and what Only leaves out
 	steps  []int32
 	words  []int32
 	text   []byte
@@ -113,7 +115,7 @@ type Sheet struct {
 // NewSheet is an empty sheet.
 func NewSheet(catalog Catalog) *Sheet {
 	return &Sheet{
-		catalog: catalog, other: newOtherTable(), events: newEventsTable(), quarantine: newQuarantineTable(), ledger: newLedgerTable(),
+		catalog: catalog, other: newNarrowTable(TableOther, byDay), old: newNarrowTable(TableOld, byYear), events: newEventsTable(), quarantine: newQuarantineTable(), ledger: newLedgerTable(),
 		wide: map[uint16]*wideTable{}, days: map[uint64]struct{}{},
 	}
 }
@@ -172,13 +174,13 @@ func (s *Sheet) Rows() (wide, narrow int) {
 			wide = max(wide, t.ts.Rows())
 		}
 	}
-	return wide, max(s.other.ts.Rows(), s.events.ts.Rows(), s.quarantine.off.Rows(), s.ledger.off.Rows())
+	return wide, max(s.other.ts.Rows(), s.old.ts.Rows(), s.events.ts.Rows(), s.quarantine.off.Rows(), s.ledger.off.Rows())
 }
 
 // Bytes is about how much the blocks take.
 func (s *Sheet) Bytes() int64 { return s.bytes }
 
-// Partitions is how many day-partitions the samples touch.
+// Partitions is how many day-partitions the samples touch. Those of old readings are years, and few.
 func (s *Sheet) Partitions() int { return len(s.days) }
 
 // Touches is how many day-partitions the samples would touch with the message added.
@@ -187,7 +189,7 @@ func (s *Sheet) Touches(m *Message) int {
 	if m.Form != Telemetry {
 		return n
 	}
-	oldest, newest := batch.Bounds(m.Time, m.Device.History)
+	oldest, newest := batch.Bounds(m.Time, false) // what is older is not kept by day
 	last := uint64(1<<64 - 1)
 	for _, ts := range m.batch.Times {
 		if ts < oldest || ts > newest {
@@ -236,27 +238,45 @@ func (s *Sheet) tables() []table {
 	for _, no := range numbers {
 		out = append(out, s.wide[no])
 	}
-	return append(out, s.other, s.events, s.quarantine, s.ledger)
+	return append(out, s.other, s.old, s.events, s.quarantine, s.ledger)
 }
 
 const dayMS = 24 * 60 * 60 * 1000
 
-// dayKey is a partition of the sample tables.
+// A partition is counted under a number that is cheap to make of a row's time, and named by the warehouse.
+type partitioning struct {
+	key func(class uint8, ts int64) uint64
+	id  func(key uint64) string
+}
+
+var (
+	byDay   = partitioning{dayKey, dayID}
+	byMonth = partitioning{func(_ uint8, ts int64) uint64 { return monthKey(ts) }, monthID}
+	byYear  = partitioning{yearKey, yearID}
+)
+
 func dayKey(class uint8, ts int64) uint64 { return uint64(class)<<32 | uint64(uint32(ts/dayMS)) }
 
-// dayID is the id that ClickHouse gives the partition (class, toYYYYMMDD(ts)).
 func dayID(key uint64) string {
-	t := time.UnixMilli(int64(uint32(key)) * dayMS).UTC()
-	return strconv.Itoa(int(key>>32)) + "-" + t.Format("20060102")
+	return warehouse.PartitionOf(uint8(key>>32), int64(uint32(key))*dayMS)
 }
 
-// monthKey is a partition of the other tables.
+func yearKey(class uint8, ts int64) uint64 {
+	return uint64(class)<<32 | uint64(uint32(time.UnixMilli(ts).UTC().Year()))
+}
+
+func yearID(key uint64) string {
+	return warehouse.YearOf(uint8(key>>32), time.Date(int(uint32(key)), 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
+}
+
 func monthKey(ts int64) uint64 {
 	t := time.UnixMilli(ts).UTC()
-	return uint64(t.Year())*100 + uint64(t.Month())
+	return uint64(t.Year())*12 + uint64(t.Month()) - 1
 }
 
-func monthID(key uint64) string { return strconv.FormatUint(key, 10) }
+func monthID(key uint64) string {
+	return warehouse.MonthOf(time.Date(int(key/12), time.Month(key%12+1), 1, 0, 0, 0, 0, time.UTC).UnixMilli())
+}
 
 // tally counts rows by partition. Rows of one partition come in runs.
 type tally struct {

@@ -80,7 +80,7 @@ func (t *wideTable) reset() {
 func (t *wideTable) sheet() Block {
 	rows := t.ts.Rows()
 	t.block.PadTo(rows) // metrics that the last messages did not have
-	return Block{Table: t.name, Data: t.block, Rows: rows, Parts: t.tally.ids(dayID)}
+	return Block{Table: t.name, Data: t.block, Rows: rows, Parts: t.tally.ids(byDay.id)}
 }
 
 // find is the column of a metric, nil where the table has none. Messages of a profile mostly list their metrics in one order,
@@ -214,7 +214,7 @@ func (s *Sheet) putWide(m *Message, w *wideTable) {
 	w.device.FillID(w.device.ID(m.Name), n)
 	w.fw.FillID(w.fw.ID(b.Firmware), n)
 	w.source.fill(&s.set, m.Offset, n)
-	s.putTimes(w.ts, &w.tally, m, all)
+	s.putTimes(w.ts, &w.tally, byDay, m, all)
 	s.bytes += int64(n) * 36
 	for ci, to := range s.from {
 		if to == nil {
