@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"muster.dev/cmd/muster/stack/stacktest"
 )
 
 // setup is a repository as far as .ci/engine sees it, with an npm of ours or with none.
@@ -31,7 +33,7 @@ func newSetup(t *testing.T) setup {
 	}
 	for _, tool := range []string{"bash", "dirname", "cksum", "find", "stat", "sort", "cat", "mv", "rm", "grep", "uname", "mkdir", "env"} {
 		path, err := exec.LookPath(tool)
-		require(t, err == nil, tool)
+		stacktest.Require(t, err == nil, tool)
 		if err := os.Symlink(path, filepath.Join(s.bin, tool)); err != nil {
 			t.Fatal(err)
 		}

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +16,7 @@ import (
 	"time"
 
 	"muster.dev/cmd/muster/stack"
-	engine "muster.dev/embedded/clickhouse"
+	"muster.dev/cmd/muster/stack/stacktest"
 )
 
 // local is a stack run by the program as a user runs it: a working directory with bin/muster and .muster.
@@ -48,18 +46,6 @@ func (o *output) String() string {
 	return o.all.String()
 }
 
-// require skips loudly where something is missing, and fails where CI promised that it is there.
-func require(t *testing.T, ok bool, what string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") != "":
-		t.Fatalf("CI must have %s", what)
-	default:
-		t.Skipf("SKIPPED: needs %s", what)
-	}
-}
-
 func inPath(name string) bool {
 	_, err := exec.LookPath(name)
 	return err == nil
@@ -68,46 +54,14 @@ func inPath(name string) bool {
 // build makes a working directory with the program in it.
 func build(t *testing.T) *local {
 	t.Helper()
-	lib, err := engine.FindLibrary()
-	require(t, err == nil, fmt.Sprintf("the engine: %v", err))
-	t.Setenv(engine.EnvLibrary, lib) // the program will lie outside of the repository
+	stacktest.Engine(t)
 	l := &local{dir: t.TempDir()}
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(l.dir, "bin", "muster"), ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
-	l.offset = freeOffset(t)
+	l.offset = stacktest.FreeOffset(t)
 	return l
-}
-
-func freeOffset(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		// Below 32768 Linux takes no port for an outgoing connection: a part that is started again finds its own.
-		offset := 10_000 + rand.IntN(13_000)
-		ports, err := stack.PortsAt(offset)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all := []int{ports.Gateway, ports.Registry, ports.ClickHouse, ports.Kafka}
-		for _, p := range ports.Ops {
-			all = append(all, p)
-		}
-		free := true
-		for _, p := range all {
-			ln, err := net.Listen("tcp", stack.Loopback(p))
-			if err != nil {
-				free = false
-				break
-			}
-			ln.Close()
-		}
-		if free {
-			return offset
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
 }
 
 // start runs `muster up` and waits until it says that the stack is up.

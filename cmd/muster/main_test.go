@@ -22,6 +22,7 @@ import (
 
 	"muster.dev/cmd/muster/series"
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 	"muster.dev/fleet/simulator"
 )
 
@@ -139,7 +140,7 @@ func open(t *testing.T, ports stack.Ports) driver.Conn {
 
 // followWelcome runs the curl line and the query that `up` printed.
 func (l *local) followWelcome(t *testing.T) {
-	require(t, inPath("curl"), "curl")
+	stacktest.Require(t, inPath("curl"), "curl")
 	said := l.out.String()
 	curl := regexp.MustCompile(`(?s)curl .*?/v1/telemetry\n`).FindString(said)
 	query := regexp.MustCompile(`(?m)^ +(bin/muster query .*)$`).FindStringSubmatch(said)

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"muster.dev/cmd/muster/stack/stacktest"
 )
 
 // blocks are the fenced sh blocks of the README, in order.
@@ -25,7 +27,7 @@ func blocks(t *testing.T) []string {
 // readme runs the README's commands as they stand, but for the ports, in a directory that looks as a clone does
 // after `make up`.
 func (l *local) readme(t *testing.T) {
-	require(t, inPath("curl"), "curl")
+	stacktest.Require(t, inPath("curl"), "curl")
 	all := blocks(t)
 	if len(all) < 4 {
 		t.Fatalf("%d blocks of commands", len(all))

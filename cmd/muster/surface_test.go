@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
 )
 
 // promtool holds each process's metrics to what Prometheus advises, and to the page that explains them.
 func (l *local) promtool(t *testing.T, ports stack.Ports) {
-	require(t, inPath("promtool"), "promtool")
+	stacktest.Require(t, inPath("promtool"), "promtool")
 	page, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +60,7 @@ func (l *local) promtool(t *testing.T, ports stack.Ports) {
 
 // kcat reads the log as any user may: with the reader's secret, in a program that knows nothing of us.
 func (l *local) kcat(t *testing.T, ports stack.Ports) {
-	require(t, inPath("kcat") && inPath("curl"), "kcat and curl")
+	stacktest.Require(t, inPath("kcat") && inPath("curl"), "kcat and curl")
 	secret, err := os.ReadFile(filepath.Join(l.dir, ".muster", "secrets", stack.SecretKafkaReader))
 	if err != nil {
 		t.Fatal(err)

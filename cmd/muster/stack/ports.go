@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,11 @@ func PortsAt(offset int) (Ports, error) {
 			Retention: 9104 + offset, Gateway: 9105 + offset, Fleet: 9106 + offset,
 		},
 	}, nil
+}
+
+// All are the ports, in no order.
+func (p Ports) All() []int {
+	return slices.AppendSeq([]int{p.Gateway, p.Registry, p.ClickHouse, p.Kafka}, maps.Values(p.Ops))
 }
 
 // Loopback is the address of a port as the stack uses it.

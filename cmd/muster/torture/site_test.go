@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 	"muster.dev/cmd/muster/supervise"
 	engine "muster.dev/embedded/clickhouse"
 	"muster.dev/platform/eventlog"
@@ -73,18 +74,6 @@ func (p pace) env() []string {
 	}
 }
 
-// require skips loudly where something is missing, and fails where CI promised that it is there.
-func require(t *testing.T, ok bool, what string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") != "":
-		t.Fatalf("CI must have %s", what)
-	default:
-		t.Skipf("SKIPPED: needs %s", what)
-	}
-}
-
 var program struct {
 	once sync.Once
 	path string
@@ -114,11 +103,10 @@ func built(t *testing.T) string {
 // newSite prepares a stack without starting it.
 func newSite(t *testing.T, seed uint64, p pace) *site {
 	t.Helper()
-	lib, err := engine.FindLibrary()
-	require(t, err == nil, fmt.Sprintf("the engine: %v", err))
-	t.Setenv(engine.EnvLibrary, lib) // the program lies outside of the repository
+	stacktest.Engine(t)
 	s := &site{t: t, binary: built(t), dir: stack.Dir(filepath.Join(t.TempDir(), "data")), pace: p, rng: rand.New(rand.NewPCG(seed, 0)), partitions: defaultPartitions}
-	s.offset = freeOffset(t)
+	s.offset = stacktest.FreeOffset(t)
+	var err error
 	if s.ports, err = stack.PortsAt(s.offset); err != nil {
 		t.Fatal(err)
 	}
@@ -127,40 +115,6 @@ func newSite(t *testing.T, seed uint64, p pace) *site {
 	}
 	t.Cleanup(s.close)
 	return s
-}
-
-func freeOffset(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		// Below 32768 Linux takes no port for an outgoing connection: a part that is started again finds its own.
-		offset := 10_000 + rand.IntN(13_000)
-		ports, err := stack.PortsAt(offset)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all := []int{ports.Gateway, ports.Registry, ports.ClickHouse, ports.Kafka}
-		for _, p := range ports.Ops {
-			all = append(all, p)
-		}
-		free := true
-		for _, p := range all {
-			free = free && portFree(p)
-		}
-		if free {
-			return offset
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
-}
-
-func portFree(port int) bool {
-	l, err := net.Listen("tcp", stack.Loopback(port))
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
 }
 
 func freePort(t *testing.T) int {
@@ -426,12 +380,12 @@ func (s *site) killAll() int {
 	// A process that dies lets go of its memory first and of its sockets last.
 	s.eventually(30*time.Second, "the ports are free", func(context.Context) error {
 		for _, port := range []int{s.ports.Gateway, s.ports.Registry, s.ports.ClickHouse, s.ports.Kafka} {
-			if !portFree(port) {
+			if !stacktest.Free(port) {
 				return fmt.Errorf("port %d is taken", port)
 			}
 		}
 		for part, port := range s.ports.Ops {
-			if !portFree(port) {
+			if !stacktest.Free(port) {
 				return fmt.Errorf("port %d of %s is taken", port, part)
 			}
 		}
