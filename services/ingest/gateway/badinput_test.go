@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,22 +41,24 @@ func many(readings, metrics int) []byte {
 	return b.Bytes()
 }
 
-func TestBadInputIsRefusedInASentenceAndStoresNothing(t *testing.T) {
-	s := open(t, nil, "boiler-1")
-	c := s.device("boiler-1")
+// badInput is a body that is refused. Its name begins with its row in the fault matrix.
+type badInput struct {
+	name        string
+	contentType string
+	encoding    string
+	body        []byte
+	codes       []int // the one, or those that are as good
+	reason      string
+}
+
+func badInputs(t *testing.T) []badInput {
+	t.Helper()
 	good := message(1, 1, "")
 	goodGzip := compress(t, "gzip", good)
 	badCRC := bytes.Clone(goodGzip)
 	badCRC[len(badCRC)-6] ^= 0xff
 	nested := append(bytes.Repeat([]byte{0x91}, 17), 0xc0)
-	for _, x := range []struct {
-		name        string
-		contentType string
-		encoding    string
-		body        []byte
-		codes       []int // the one, or those that are as good
-		reason      string
-	}{
+	return []badInput{
 		{"1: an array of 2^32-1 in 5 bytes", typeMsgPack, "", []byte{0xdd, 0xff, 0xff, 0xff, 0xff}, []int{400}, ""},
 		{"1: the same as a value", typeMsgPack, "", easyPacked(0xdd, 0xff, 0xff, 0xff, 0xff), []int{400, 422}, ""},
 		{"1: the same in the compact form", typeCompact, "", []byte{0xdd, 0xff, 0xff, 0xff, 0xff}, []int{400}, ""},
@@ -101,18 +104,24 @@ func TestBadInputIsRefusedInASentenceAndStoresNothing(t *testing.T) {
 		{"nothing at all, compact", typeCompact, "", nil, []int{400}, "malformed"},
 		{"a body above 4 MiB", typeJSON, "", bytes.Repeat([]byte(" "), 4<<20+1), []int{413}, "too-large"},
 		{"a compressed body above 1 MiB", typeJSON, "gzip", bytes.Repeat([]byte(" "), 1<<20+1), []int{413}, "too-large"},
-	} {
+	}
+}
+
+func (x badInput) refusedAs(r reply) bool {
+	return slices.Contains(x.codes, r.Code) && (x.reason == "" || r.Reason == x.reason) && r.Outcome == "refused"
+}
+
+func TestBadInputIsRefusedInASentenceAndStoresNothing(t *testing.T) {
+	s := open(t, nil, "boiler-1")
+	c := s.device("boiler-1")
+	for _, x := range badInputs(t) {
 		for _, chunked := range []bool{false, true} {
 			var body io.Reader = bytes.NewReader(x.body)
 			if chunked {
 				body = io.MultiReader(body)
 			}
 			r, err := s.try(c, "/v1/telemetry", x.contentType, body, "Content-Encoding", x.encoding)
-			ok := false
-			for _, code := range x.codes {
-				ok = ok || r.Code == code
-			}
-			if err != nil || !ok || x.reason != "" && r.Reason != x.reason || r.Outcome != "refused" {
+			if err != nil || !x.refusedAs(r) {
 				t.Errorf("%s, chunked %v: %d %s %v", x.name, chunked, r.Code, r.Raw, err)
 			}
 			if r.Code == 413 && (r.Limit == 0 || r.Field == "") {
@@ -123,8 +132,46 @@ func TestBadInputIsRefusedInASentenceAndStoresNothing(t *testing.T) {
 	if n := len(s.records(record.TopicTelemetry)); n != 0 {
 		t.Errorf("%d records", n)
 	}
-	if r := s.post(c, "/v1/telemetry", typeJSON, good); r.Code != 200 {
+	if r := s.post(c, "/v1/telemetry", typeJSON, message(1, 1, "")); r.Code != 200 {
 		t.Errorf("afterwards: %d %s", r.Code, r.Raw)
+	}
+	s.balanced()
+}
+
+// A request whose head was the one of a good message before it is answered by other code.
+func TestBadInputUnderTheHeadOfAGoodMessageIsRefusedAsWell(t *testing.T) {
+	s := open(t, nil, "boiler-1")
+	c := s.device("boiler-1")
+	good := map[string][]byte{typeJSON: message(1, 1, ""), typeMsgPack: easyPacked(1), typeCompact: compactMessage(t, 1, 2, 0, nil)}
+	short := 0
+	stored := 0
+	for _, x := range badInputs(t) {
+		if x.encoding != "" && x.encoding != "gzip" && x.encoding != "zstd" || good[x.contentType] == nil {
+			continue
+		}
+		body := good[x.contentType]
+		if x.encoding != "" {
+			body = compress(t, x.encoding, body)
+		}
+		for range 2 { // also when a refusal came before
+			if r := s.post(c, "/v1/telemetry", x.contentType, body, "Content-Encoding", x.encoding); r.Code != 200 {
+				t.Fatalf("before %s: %s", x.name, r.Raw)
+			} else if !strings.Contains(r.Raw, `"duplicate":true`) {
+				stored++
+			}
+			if r, err := s.try(c, "/v1/telemetry", x.contentType, bytes.NewReader(x.body), "Content-Encoding", x.encoding); err != nil || !x.refusedAs(r) {
+				t.Errorf("%s: %d %s %v", x.name, r.Code, r.Raw, err)
+			}
+		}
+		if len(x.body) > 0 && len(x.body) < 3000 {
+			short += 2
+		}
+	}
+	if n := int(s.metric("muster_gateway_repeated_requests_total")); n < short {
+		t.Errorf("%d requests were taken by their head, %d were short enough", n, short)
+	}
+	if n := len(s.records(record.TopicTelemetry)); n != stored {
+		t.Errorf("%d records, %d were stored", n, stored)
 	}
 	s.balanced()
 }

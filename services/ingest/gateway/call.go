@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"context"
+	"bytes"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -26,16 +24,15 @@ type call struct {
 	holders atomic.Int32
 	spoiled atomic.Bool // not to be used again: the log's client, or a joined request, may still look at it
 
-	stream   stream
-	at       time.Time // when its headers were read: the record's time
-	device   roster.Device
-	form     form
-	encoding body.Encoding
-	hangUp   bool
+	at     time.Time // when its headers were read: the record's time
+	device roster.Device
+	hangUp bool
+	heading
 
 	reader body.Reader
-	body   []byte // as the device meant it, decompressed
-	value  []byte // what goes into the log: body, or out
+	src    bytes.Reader // over the body of a repeated request
+	body   []byte       // as the device meant it, decompressed
+	value  []byte       // what goes into the log: body, or out
 	out    []byte
 
 	batch   batch.Batch
@@ -59,6 +56,7 @@ type call struct {
 	receipt answer.Receipt
 	problem answer.Problem
 	reply   []byte
+	wire    []byte // a whole response
 }
 
 func newCall(g *Gateway) *call {
@@ -70,7 +68,7 @@ func newCall(g *Gateway) *call {
 
 func (c *call) begin(s stream) {
 	c.holders.Store(1)
-	c.stream, c.at = s, time.Now()
+	c.heading, c.at = heading{stream: s}, time.Now()
 	c.device, c.hangUp = roster.Device{}, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
 	c.faults = c.faults[:0]
@@ -83,6 +81,7 @@ func (c *call) release() {
 		return
 	}
 	c.reader.Release()
+	c.src.Reset(nil)
 	c.body, c.value = nil, nil
 	if c.spoiled.Load() {
 		return
@@ -100,8 +99,3 @@ func (c *call) problemf(r answer.Reason, field string, limit int64, format strin
 }
 
 func decimal(n int) string { return strconv.Itoa(n) }
-
-// debug says whether single requests are logged.
-func (g *Gateway) debug(r *http.Request) bool {
-	return g.log.Enabled(context.WithoutCancel(r.Context()), slog.LevelDebug)
-}

@@ -20,6 +20,7 @@ import (
 	"muster.dev/services/ingest/gateway/admit"
 	"muster.dev/services/ingest/gateway/door"
 	"muster.dev/services/ingest/gateway/recent"
+	"muster.dev/services/ingest/gateway/repeat"
 )
 
 // Gateway is one running gateway.
@@ -34,6 +35,7 @@ type Gateway struct {
 
 	rates    *admit.Rates
 	asked    *admit.Rates // traces that devices ask for, all devices as one
+	lane     *repeat.Lane[heading]
 	requests *admit.Budget
 	bytes    *admit.Budget
 	recent   *recent.Window
@@ -76,6 +78,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 		g.tracer = p.Tracer
 	}
 	g.calls.New = func() any { return newCall(g) }
+	g.lane = repeat.NewLane(cfg.Limits.IdleTimeout, g.again)
 
 	// The last room of the path first: the process stops them in reverse, so that each drains into one that lives.
 	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.Limits.producer(), p.Metrics)
@@ -124,11 +127,13 @@ func (g *Gateway) serve(ctx context.Context) error {
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: l.Streams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: 64 << 10, MaxReceiveBufferPerConnection: 128 << 10},
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, door.PeerOf(c))
+			who := caller{peer: door.PeerOf(c)}
+			who.line, _ = c.(*line)
+			return context.WithValue(ctx, callerKey{}, who)
 		},
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(g.door) }() // ends with Shutdown, which is waited for below
+	go func() { failed <- server.Serve(g.lane.Listen(g.door)) }() // ends with the door, which is closed below
 	select {
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("serve devices: %w", err), g.door.Close())
@@ -138,7 +143,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 	// An open request may wait for the log as long as it always may; the connections of those that stay are cut.
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.AckTimeout+time.Second)
 	defer cancel()
-	err := server.Shutdown(stop)
+	// Nobody comes in any more; requests in the lane are answered before Shutdown takes their connections for idle ones.
+	err := errors.Join(g.door.Close(), g.lane.Drain(stop), server.Shutdown(stop))
 	if err != nil {
 		g.log.Warn("requests were cut at the end", "error", err)
 		err = server.Close()
@@ -146,8 +152,6 @@ func (g *Gateway) serve(ctx context.Context) error {
 	<-failed
 	return err
 }
-
-type peerKey struct{}
 
 // closeLog waits until the log has answered for every record. What it has not answered was told to no device as
 // stored; that the process says so by its exit code lets an operator look.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
 	"muster.dev/services/ingest/gateway/door"
+	"muster.dev/services/ingest/gateway/repeat"
 )
 
 // The endpoints.
@@ -29,6 +31,24 @@ const (
 
 const typeCompact = "application/vnd.muster.batch+msgpack"
 
+// heading is what a request's headers say of its body.
+type heading struct {
+	stream   stream
+	form     form
+	encoding body.Encoding
+}
+
+// line is a connection of HTTP/1.1.
+type line = repeat.Conn[heading]
+
+// caller is whose connection a request came on; line is nil over HTTP/2.
+type caller struct {
+	peer *door.Peer
+	line *line
+}
+
+type callerKey struct{}
+
 // handle is one request from its headers to its answer. It is counted in once and out once.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	s := noStream
@@ -41,20 +61,48 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	g.metrics.received[s].Add(1)
 	c := g.calls.Get().(*call)
 	c.begin(s)
-	reason, problem := g.take(c, r)
+	who, _ := r.Context().Value(callerKey{}).(caller)
+	p := g.admit(c, r, who.peer)
+	reason, p := g.take(c, p, r.Body, r.ContentLength, r.Header)
 	// Counted before it is said: whoever has the answer finds it in the counters.
 	g.metrics.answered[s][reason].Add(1)
-	if problem != nil {
-		g.refuse(w, r, c, problem)
+	if who.line != nil {
+		if reason.Accepted() && repeat.Repeatable(r) {
+			who.line.Learn(r.ContentLength, c.heading)
+		}
+		who.line.Done(r.ContentLength)
+	}
+	if p != nil {
+		g.refuse(w, r, c, p)
 	} else {
 		g.confirm(w, c, reason)
 	}
 	c.release()
 }
 
-// take carries the message to the log, or says why not.
-func (g *Gateway) take(c *call, r *http.Request) (answer.Reason, *answer.Problem) {
-	p := g.admit(c, r)
+// again is a request whose head is the one of a message that was stored before it on its connection: handle, but for
+// what the head says.
+func (g *Gateway) again(conn *line, h heading, p []byte) (goesOn bool) {
+	g.metrics.received[h.stream].Add(1)
+	c := g.calls.Get().(*call)
+	c.begin(h.stream)
+	c.heading = h
+	refused := g.enter(c, door.PeerOf(conn))
+	if refused == nil {
+		refused = g.afford(c, int64(len(p)))
+	}
+	c.src.Reset(p)
+	reason, refused := g.take(c, refused, &c.src, int64(len(p)), nil)
+	g.metrics.answered[h.stream][reason].Add(1)
+	goesOn = g.say(conn, c, reason, refused)
+	c.release()
+	return goesOn
+}
+
+// take carries the message to the log, or says why not; refused is why it goes no further than its headers. header is
+// nil when it holds nothing that take could want.
+func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared int64, header http.Header) (answer.Reason, *answer.Problem) {
+	p := refused
 	if p != nil {
 		return p.Reason, p
 	}
@@ -63,42 +111,44 @@ func (g *Gateway) take(c *call, r *http.Request) (answer.Reason, *answer.Problem
 		return p.Reason, p
 	}
 	defer g.requests.Give(1)
-	if p = g.read(c, r); p != nil {
+	if p = g.read(c, src, declared); p != nil {
 		return p.Reason, p
 	}
 	if p = c.decode(); p != nil {
 		return p.Reason, p
 	}
-	reason, p := g.publish(c, r)
+	reason, p := g.publish(c, header)
 	return reason, p
 }
 
 // admit decides by the headers alone.
-func (g *Gateway) admit(c *call, r *http.Request) *answer.Problem {
+func (g *Gateway) admit(c *call, r *http.Request, peer *door.Peer) *answer.Problem {
 	if c.stream == noStream {
 		return c.problemf(answer.NotFound, "", 0, "There is nothing at %.100q: send telemetry to %s and device events to %s.", r.URL.Path, pathTelemetry, pathEvents)
 	}
 	if r.Method != http.MethodPost {
 		return c.problemf(answer.Method, "", 0, "%s takes POST, not %.20s.", r.URL.Path, r.Method)
 	}
-	if g.draining.Load() {
-		return c.problemf(answer.Draining, "", 0, "The gateway is stopping. Connect again and send the same seq.")
-	}
-	if p := g.identify(c, r); p != nil {
+	if p := g.enter(c, peer); p != nil {
 		return p
 	}
 	if p := c.contentType(r); p != nil {
 		return p
 	}
+	return g.afford(c, r.ContentLength)
+}
+
+// afford decides whether the device, and the gateway, can afford a body of a declared length, below 0 for none.
+func (g *Gateway) afford(c *call, declared int64) *answer.Problem {
 	limit, field := g.cfg.Limits.Body, "body"
 	if c.encoding != body.Identity && g.cfg.Limits.Compressed < limit {
 		limit, field = g.cfg.Limits.Compressed, "compressed body"
 	}
-	if r.ContentLength > limit {
-		return c.problemf(answer.TooLarge, field, limit, "The %s has %d bytes, the limit is %d: send several messages.", field, r.ContentLength, limit)
+	if declared > limit {
+		return c.problemf(answer.TooLarge, field, limit, "The %s has %d bytes, the limit is %d: send several messages.", field, declared, limit)
 	}
 	// A body whose length is not declared is charged when it has come.
-	if ok, wait := g.rates.Take(c.device.No, max(r.ContentLength, 0), c.at); !ok {
+	if ok, wait := g.rates.Take(c.device.No, max(declared, 0), c.at); !ok {
 		p := c.problemf(answer.DeviceRate, "", int64(g.cfg.Limits.DeviceMessages),
 			"The device may send %g messages and %g bytes a second; the message was not read. Keep it, and send it after Retry-After.", g.cfg.Limits.DeviceMessages, g.cfg.Limits.DeviceBytes)
 		if c.device.History {
@@ -113,10 +163,12 @@ func (g *Gateway) admit(c *call, r *http.Request) *answer.Problem {
 	return nil
 }
 
-// identify finds out who asks and whether it may.
-func (g *Gateway) identify(c *call, r *http.Request) *answer.Problem {
-	peer, ok := r.Context().Value(peerKey{}).(*door.Peer)
-	if !ok {
+// enter finds out who asks and whether it may.
+func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
+	if g.draining.Load() {
+		return c.problemf(answer.Draining, "", 0, "The gateway is stopping. Connect again and send the same seq.")
+	}
+	if peer == nil {
 		return c.problemf(answer.BadIdentity, "certificate", 0, "The connection has no identity.")
 	}
 	if peer.Err != nil {

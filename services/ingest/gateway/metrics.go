@@ -88,6 +88,10 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 	m.marks.WithLabelValues(markWritten)
 	m.marks.WithLabelValues(markFailed)
 	reg.MustRegister(values, faults, wire, duration, m.regressed, m.marks,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "muster_gateway_repeated_requests_total",
+			Help: "Requests answered without reading their headers again, which were those of the one before; a part of what was received.",
+		}, func() float64 { return float64(g.lane.Answered()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "muster_gateway_requests_in_flight",
 			Help: "Requests at work now.",

@@ -15,7 +15,7 @@ import (
 )
 
 // publish hands the record over and waits for the log's answer.
-func (g *Gateway) publish(c *call, r *http.Request) (answer.Reason, *answer.Problem) {
+func (g *Gateway) publish(c *call, header http.Header) (answer.Reason, *answer.Problem) {
 	if c.keyed {
 		key := recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
 		verdict, flight, regressed := g.recent.Begin(key, record.Hash(c.value), &c.flight)
@@ -34,7 +34,7 @@ func (g *Gateway) publish(c *call, r *http.Request) (answer.Reason, *answer.Prob
 			c.receipt.Regressed = true
 		}
 	}
-	traced := g.trace(c, r)
+	traced := g.trace(c, header)
 	c.compose(traced)
 	c.holders.Add(1) // the log's answer
 	g.producer.TryPublish(&c.record, c.landed)
@@ -124,6 +124,14 @@ func (c *call) compose(traced *spans) {
 		Topic: c.stream.topic(), Key: c.key, Value: c.value, Headers: headers,
 		Timestamp: time.UnixMilli(c.at.UnixMilli()), // what Judge judged by
 	}
+}
+
+// path is where the stream's messages are posted.
+func (s stream) path() string {
+	if s == events {
+		return pathEvents
+	}
+	return pathTelemetry
 }
 
 // topic is where the stream's messages go.

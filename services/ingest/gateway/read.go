@@ -1,18 +1,23 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net/http"
+	"time"
 
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
+	"muster.dev/services/ingest/gateway/repeat"
 )
 
 // read takes the body into the call's memory.
-func (g *Gateway) read(c *call, r *http.Request) *answer.Problem {
-	p, wire, err := c.reader.Read(r.Body, r.ContentLength, c.encoding, g.cfg.Limits.body(), g.bytes)
+func (g *Gateway) read(c *call, src io.Reader, declared int64) *answer.Problem {
+	p, wire, err := c.reader.Read(src, declared, c.encoding, g.cfg.Limits.body(), g.bytes)
 	g.metrics.wire[c.stream].Add(float64(wire))
-	if r.ContentLength < 0 {
+	if declared < 0 {
 		g.rates.Charge(c.device.No, wire)
 	}
 	if err == nil {
@@ -71,8 +76,31 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, p *ans
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(c.reply) // as above
 	}
-	if g.debug(r) {
-		g.log.DebugContext(r.Context(), "refused", "device", string(c.device.ID), "stream", c.stream.String(), "reason", p.Reason.String(), "detail", p.Detail)
+	g.note(c, p)
+}
+
+// say tells what confirm and refuse tell, and whether the connection goes on.
+func (g *Gateway) say(conn *line, c *call, reason answer.Reason, p *answer.Problem) (goesOn bool) {
+	a := repeat.Answer{Status: reason.Status(), Type: answer.Type, Close: c.hangUp || g.draining.Load()}
+	if p != nil {
+		a.Type, a.RetryAfter = answer.ProblemType, p.Retry()
+		c.reply = p.Append(c.reply[:0])
+		g.note(c, p)
+	} else {
+		c.receipt.Duplicate = reason == answer.Duplicate
+		c.reply = c.receipt.Append(c.reply[:0])
+	}
+	a.Body = c.reply
+	c.wire = a.Append(c.wire[:0], time.Now())
+	_, err := conn.Write(c.wire)
+	return err == nil && !a.Close
+}
+
+// note logs a refusal, for somebody who looks for one device's.
+func (g *Gateway) note(c *call, p *answer.Problem) {
+	ctx := context.Background()
+	if g.log.Enabled(ctx, slog.LevelDebug) {
+		g.log.DebugContext(ctx, "refused", "device", string(c.device.ID), "stream", c.stream.String(), "reason", p.Reason.String(), "detail", p.Detail)
 	}
 }
 

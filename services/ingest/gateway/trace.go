@@ -25,14 +25,14 @@ var askedTraces = admit.Rate{Messages: 20, MessagesBurst: 50, Bytes: 1, BytesBur
 
 // trace begins the spans of a sampled request; nil when nothing is traced or this request is not sampled. A device's own
 // decision in its traceparent is followed, within askedTraces.
-func (g *Gateway) trace(c *call, r *http.Request) *spans {
+func (g *Gateway) trace(c *call, header http.Header) *spans {
 	if g.tracer == nil {
 		return nil
 	}
 	// Not the request's ctx: the spans end by themselves, whatever becomes of the client.
 	ctx := context.Background()
-	if r.Header.Get("Traceparent") != "" {
-		theirs := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	if header.Get("Traceparent") != "" {
+		theirs := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(header))
 		ok := true
 		if trace.SpanContextFromContext(theirs).IsSampled() {
 			ok, _ = g.asked.Take(0, 0, c.at)
@@ -41,13 +41,13 @@ func (g *Gateway) trace(c *call, r *http.Request) *spans {
 			ctx = theirs
 		}
 	}
-	ctx, server := g.tracer.Start(ctx, "POST "+r.URL.Path, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.at))
+	ctx, server := g.tracer.Start(ctx, "POST "+c.stream.path(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.at))
 	if !server.SpanContext().IsSampled() {
 		server.End()
 		return nil
 	}
 	server.SetAttributes(
-		semconv.HTTPRequestMethodPost, semconv.HTTPRoute(r.URL.Path), semconv.URLScheme("https"), semconv.URLPath(r.URL.Path),
+		semconv.HTTPRequestMethodPost, semconv.HTTPRoute(c.stream.path()), semconv.URLScheme("https"), semconv.URLPath(c.stream.path()),
 		attribute.String("muster.device", string(c.device.ID)),
 		attribute.Int("muster.values", c.receipt.Values),
 	)

@@ -1,7 +1,6 @@
 package door
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
@@ -20,8 +19,8 @@ type Peer struct {
 
 // PeerOf is the peer of a connection that Accept gave.
 func PeerOf(c net.Conn) *Peer {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	if over, ok := c.(interface{ NetConn() net.Conn }); ok { // *tls.Conn, and what stands for one
+		c = over.NetConn()
 	}
 	if in, ok := c.(*conn); ok {
 		return &in.peer
