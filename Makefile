@@ -11,6 +11,7 @@ ARGS    ?=
 FUZZTIME ?= 10s
 SEED    ?=
 CRASHES ?= 200
+RUN     ?= ^TestTorture|^TestADeath|^TestMembersThat|^TestAProcessThatWasStopped
 
 .PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
 
@@ -74,9 +75,9 @@ bench: engine ## the figures, beside the machine's floor of the same run
 	@mkdir -p bin
 	MUSTER_BENCH_JSON="$(CURDIR)/bin/bench.json" go test -run '^$$' -bench '^BenchmarkPipeline$$' -benchtime 1x -count 1 -timeout 30m ./cmd/muster/bench
 
-torture: engine build ## the fault matrix in full; SEED=n replays a run
+torture: engine build ## the fault matrix in full; SEED=n replays a run, RUN='^TestTortureThree' is one part of it
 	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) MUSTER_TEST_SEED=$(SEED) MUSTER_TEST_CRASHES=$(CRASHES) \
-	  go test -count=1 -v -p 1 -timeout 6h -run '^TestTorture|^TestADeath|^TestMembersThat|^TestAProcessThatWasStopped' work
+	  go test -count=1 -v -p 1 -timeout 6h -run '$(RUN)' work
 
 e2e: engine ## the whole stack through its public surface
 	go test -count=1 -v -timeout 15m -run '^TestStack|^TestReadme' ./cmd/muster
