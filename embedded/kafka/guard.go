@@ -21,12 +21,17 @@ const (
 	maxConnections     = 1024
 	// scramRounds is how many answers without an error make a user of a stranger: SCRAM has two rounds.
 	scramRounds = 2
-	// maxGroupRequest bounds what is kept of a request about a group to be read here. A larger one goes unread.
-	maxGroupRequest = 1 << 20
+	// maxExamined bounds a request that is read here.
+	maxExamined = 1 << 20
+	// maxFetch bounds what one fetch brings, but for its first batch; a client then asks again.
+	maxFetch = 16 << 20
 )
 
 // patience is how long a stranger may take to say who he is.
 const patience = 10 * time.Second
+
+// unread is how long a client may leave an answer untaken, which is in memory meanwhile.
+const unread = time.Minute
 
 // guard looks at the head of each request before kfake reads it: size, and key. It is used by one reader and one
 // writer at a time, as kfake does.
@@ -38,8 +43,7 @@ type guard struct {
 	head [12]byte // size, key, version and correlation id of the request under way
 	have []byte   // what of head the reader has not had yet
 	left int      // bytes of the request behind its head
-	body []byte   // what has passed of it, when it is about a member of a group
-	read bool     // it is
+	read bool     // it is to be read here, whole
 
 	members *watch // nil: nobody wants to know
 
@@ -89,6 +93,11 @@ func (g *guard) next(p []byte) (int, error) {
 			return 0, err
 		}
 		g.have = g.head[:]
+		if g.read {
+			if err := g.examine(); err != nil {
+				return 0, err
+			}
+		}
 	}
 	if len(g.have) > 0 {
 		n := copy(p, g.have)
@@ -97,27 +106,72 @@ func (g *guard) next(p []byte) (int, error) {
 	}
 	n, err := g.Conn.Read(p[:min(len(p), g.left)])
 	g.left -= n
-	if g.read {
-		if g.body = append(g.body, p[:n]...); g.left == 0 {
-			g.readRequest()
-			g.body, g.read = nil, false
-		}
-	}
 	return n, err
 }
 
-// readRequest shows a whole request about a member to those who want to know.
-func (g *guard) readRequest() {
+// examine reads the rest of a request before kfake has any of it.
+func (g *guard) examine() error {
+	whole := make([]byte, len(g.head)+g.left)
+	copy(whole, g.head[:])
+	if _, err := io.ReadFull(g.Conn, whole[len(g.head):]); err != nil {
+		return err
+	}
+	g.have, g.left = whole, 0
 	req := kmsg.RequestForKey(int16(binary.BigEndian.Uint16(g.head[4:])))
 	req.SetVersion(int16(binary.BigEndian.Uint16(g.head[6:])))
-	b := kbin.Reader{Src: g.body}
+	b := kbin.Reader{Src: whole[len(g.head):]}
 	b.NullableString() // the client's id
 	if req.IsFlexible() {
 		kmsg.SkipTags(&b)
 	}
-	if b.Ok() && req.ReadFrom(b.Src) == nil {
+	if !b.Ok() {
+		return fmt.Errorf("%w: its head is unreadable", errRequest)
+	}
+	if kmsg.Key(req.Key()) == kmsg.Fetch {
+		return boundFetch(b.Src, req.GetVersion())
+	}
+	if err := req.ReadFrom(b.Src); err != nil {
+		return fmt.Errorf("%w: %w", errRequest, err)
+	}
+	if join, ok := req.(*kmsg.JoinGroupRequest); ok {
+		if err := joinable(join); err != nil {
+			return err
+		}
+	}
+	g.mu.Lock()
+	known := g.known
+	g.mu.Unlock()
+	if g.members != nil && known {
 		g.members.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])))
 	}
+	return nil
+}
+
+// boundFetch lowers, in place, what a fetch asks for: kfake would put all of it into one answer.
+func boundFetch(body []byte, version int16) error {
+	at := 12 // behind the replica, the wait and the least bytes
+	if version >= 15 {
+		at = 8 // the replica has become a tag
+	}
+	if version < 3 || len(body) < at+4 {
+		return fmt.Errorf("%w: a fetch of version %d that names no bound", errRequest, version)
+	}
+	if most := int32(binary.BigEndian.Uint32(body[at:])); most > maxFetch {
+		binary.BigEndian.PutUint32(body[at:], maxFetch)
+	}
+	return nil
+}
+
+// joinable refuses what makes kfake's groups panic: a member without a protocol, and one that names a protocol twice.
+func joinable(r *kmsg.JoinGroupRequest) error {
+	names := make(map[string]bool, len(r.Protocols))
+	for _, p := range r.Protocols {
+		names[p.Name] = true
+	}
+	if len(names) == 0 || len(names) != len(r.Protocols) {
+		return fmt.Errorf("%w: a join with %d protocols, %d of them different", errRequest, len(r.Protocols), len(names))
+	}
+	return nil
 }
 
 var errRequest = errors.New("the request is refused")
@@ -139,7 +193,10 @@ func (g *guard) judge() error {
 		return fmt.Errorf("%w: key %d, version %d", errRequest, key, version)
 	}
 	g.left = int(size) - (len(g.head) - 4)
-	g.read = g.members != nil && g.known && watched(key) && 0 < g.left && g.left <= maxGroupRequest
+	g.read = watched(key) || kmsg.Key(key) == kmsg.Fetch
+	if g.read && g.left > maxExamined {
+		return fmt.Errorf("%w: it claims %d bytes, at most %d are taken of its kind", errRequest, size, maxExamined)
+	}
 	return nil
 }
 
@@ -150,6 +207,9 @@ func (g *guard) Write(p []byte) (int, error) {
 	}
 	if g.members != nil && len(p) >= 8 {
 		g.members.answered(int32(binary.BigEndian.Uint32(p[4:])), p[8:])
+	}
+	if err := g.Conn.SetWriteDeadline(time.Now().Add(unread)); err != nil {
+		return 0, err
 	}
 	return g.Conn.Write(p)
 }
