@@ -24,12 +24,18 @@ type verdict struct {
 	Findings  []string       `json:"findings"`
 	Samples   string         `json:"samples"`
 	LedgerSum string         `json:"ledger"`
+
+	kinds map[string]int
 }
 
-const maxFindings = 40
+// maxFindings of a kind: what is wrong in a thousand places must not hide what is wrong in one.
+const maxFindings = 10
 
 func (v *verdict) find(format string, args ...any) {
-	if len(v.Findings) < maxFindings {
+	if v.kinds == nil {
+		v.kinds = map[string]int{}
+	}
+	if v.kinds[format]++; v.kinds[format] <= maxFindings {
 		v.Findings = append(v.Findings, fmt.Sprintf(format, args...))
 	}
 }
