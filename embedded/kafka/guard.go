@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	maxRequest         = 100 << 20 // Kafka's socket.request.max.bytes
 	maxStrangerRequest = 64 << 10  // before the connection has proved who it is
 	maxConnections     = 1024
+	maxStrangers       = 256 // of them; the oldest gives way
+	maxOfUser          = 256 // of them
 	// scramRounds is how many answers without an error make a user of a stranger: SCRAM has two rounds.
 	scramRounds = 2
 	// maxExamined bounds a request that is read here.
@@ -37,8 +40,8 @@ const unread = time.Minute
 // writer at a time, as kfake does.
 type guard struct {
 	net.Conn
-	release func() // gives the connection's place back; nil when it has none
-	once    sync.Once
+	door door
+	once sync.Once
 
 	head [12]byte // size, key, version and correlation id of the request under way
 	have []byte   // what of head the reader has not had yet
@@ -49,6 +52,7 @@ type guard struct {
 
 	mu     sync.Mutex
 	known  bool    // guarded by mu: the connection has proved who it is
+	user   string  // guarded by mu: who it says to be
 	rounds int     // guarded by mu
 	asked  []asked // guarded by mu: a stranger's requests without an answer yet
 }
@@ -56,9 +60,15 @@ type guard struct {
 // asked is what the guard remembers of a request until its answer passes.
 type asked struct{ key, version int16 }
 
+// door is what a connection came in by. Its functions may be nil.
+type door struct {
+	admit func(*guard, string) error // says whether one who has proved to be that user may stay
+	leave func(*guard, string)       // gives the connection's place back; the user is empty when it is a stranger's
+}
+
 // newGuard watches a connection; known says that nobody has to authenticate.
-func newGuard(c net.Conn, known bool, members *members, release func()) (*guard, error) {
-	g := &guard{Conn: c, release: release, known: known}
+func newGuard(c net.Conn, known bool, members *members, d door) (*guard, error) {
+	g := &guard{Conn: c, door: d, known: known}
 	if members != nil {
 		g.members = members.watch(c)
 	}
@@ -133,18 +143,34 @@ func (g *guard) examine() error {
 	if err := req.ReadFrom(b.Src); err != nil {
 		return fmt.Errorf("%w: %w", errRequest, err)
 	}
-	if join, ok := req.(*kmsg.JoinGroupRequest); ok {
-		if err := joinable(join); err != nil {
+	switch r := req.(type) {
+	case *kmsg.JoinGroupRequest:
+		if err := joinable(r); err != nil {
 			return err
 		}
+	case *kmsg.SASLAuthenticateRequest:
+		g.named(r.SASLAuthBytes)
+		return nil
 	}
 	g.mu.Lock()
-	known := g.known
+	known, user := g.known, g.user
 	g.mu.Unlock()
 	if g.members != nil && known {
-		g.members.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])))
+		g.members.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])), user)
 	}
 	return nil
+}
+
+// named takes the name from the first message of a SCRAM exchange (RFC 5802, 7): "n,,n=name,r=nonce".
+func (g *guard) named(message []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.known || g.rounds > 0 {
+		return
+	}
+	if _, rest, ok := strings.Cut(string(message), ",n="); ok {
+		g.user, _, _ = strings.Cut(rest, ",")
+	}
 }
 
 // boundFetch lowers, in place, what a fetch asks for: kfake would put all of it into one answer.
@@ -193,7 +219,7 @@ func (g *guard) judge() error {
 		return fmt.Errorf("%w: key %d, version %d", errRequest, key, version)
 	}
 	g.left = int(size) - (len(g.head) - 4)
-	g.read = watched(key) || kmsg.Key(key) == kmsg.Fetch
+	g.read = watched(key) || kmsg.Key(key) == kmsg.Fetch || kmsg.Key(key) == kmsg.SASLAuthenticate && !g.known
 	if g.read && g.left > maxExamined {
 		return fmt.Errorf("%w: it claims %d bytes, at most %d are taken of its kind", errRequest, size, maxExamined)
 	}
@@ -233,11 +259,16 @@ func (g *guard) answered(p []byte) error {
 	if len(p) < code+2 || binary.BigEndian.Uint16(p[code:]) != 0 {
 		return nil
 	}
-	if g.rounds++; g.rounds == scramRounds {
-		g.known, g.asked = true, nil
-		return g.Conn.SetReadDeadline(time.Time{})
+	if g.rounds++; g.rounds < scramRounds {
+		return nil
 	}
-	return nil
+	if g.door.admit != nil {
+		if err := g.door.admit(g, g.user); err != nil {
+			return err
+		}
+	}
+	g.known, g.asked = true, nil
+	return g.Conn.SetReadDeadline(time.Time{})
 }
 
 // Close gives the place back once.
@@ -246,8 +277,17 @@ func (g *guard) Close() error {
 	if g.members != nil {
 		g.members.close()
 	}
-	if g.release != nil {
-		g.once.Do(g.release)
-	}
+	g.once.Do(func() {
+		if g.door.leave == nil {
+			return
+		}
+		user := ""
+		g.mu.Lock()
+		if g.known {
+			user = g.user
+		}
+		g.mu.Unlock()
+		g.door.leave(g, user)
+	})
 	return err
 }

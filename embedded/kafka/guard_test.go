@@ -2,11 +2,14 @@ package kafka
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -104,7 +107,7 @@ func TestErrorsAndBeginningsDoNotMakeAStrangerKnown(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer ours.Close()
 			go io.Copy(io.Discard, ours)
-			g, err := newGuard(theirs, false, nil, nil)
+			g, err := newGuard(theirs, false, nil, door{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +126,7 @@ func TestErrorsAndBeginningsDoNotMakeAStrangerKnown(t *testing.T) {
 }
 
 func TestConnectionsAboveTheBoundAreClosedAndPlacesComeBack(t *testing.T) {
-	b := start(t, Config{Users: users(), DataDir: t.TempDir()})
+	b := start(t, Config{NoAuth: true, DataDir: t.TempDir()})
 	conns := make([]net.Conn, maxConnections)
 	for i := range conns {
 		conns[i] = connect(t, b.Addr())
@@ -136,4 +139,55 @@ func TestConnectionsAboveTheBoundAreClosedAndPlacesComeBack(t *testing.T) {
 		c.Close()
 	}
 	eventually(t, func() bool { return len(b.gate.places) == 0 })
+}
+
+func TestStrangersDoNotKeepOutThoseWhoAreKnown(t *testing.T) {
+	b := start(t, Config{Users: users()})
+	known := client(t, b.Addr(), "admin", secretOf("admin"))
+	if err := known.Ping(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	var crowd []net.Conn
+	for range maxStrangers + 20 {
+		crowd = append(crowd, connect(t, b.Addr()))
+	}
+	late := client(t, b.Addr(), "admin", secretOf("admin"))
+	if err := late.Ping(within(t)); err != nil {
+		t.Errorf("one who came after them: %v", err)
+	}
+	if err := known.Ping(within(t)); err != nil {
+		t.Errorf("one who came before them: %v", err)
+	}
+	crowd[0].SetReadDeadline(time.Now().Add(patience / 2))
+	if n, err := crowd[0].Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the first of them is there still: %d bytes, %v", n, err)
+	}
+}
+
+func TestNoUserTakesTheOthersPlaces(t *testing.T) {
+	b := start(t, Config{Users: users()})
+	b.gate.mu.Lock()
+	b.gate.ofUser = 4
+	b.gate.mu.Unlock()
+	var guests []*kgo.Client
+	for range 4 {
+		cl := client(t, b.Addr(), "guest", secretOf("guest"))
+		if err := cl.Ping(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		guests = append(guests, cl)
+	}
+	if err := client(t, b.Addr(), "guest", secretOf("guest")).Ping(within(t)); err == nil {
+		t.Error("a user has one connection more than it may have")
+	}
+	if err := client(t, b.Addr(), "admin", secretOf("admin")).Ping(within(t)); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	guests[0].Close()
+	eventually(t, func() bool { return client(t, b.Addr(), "guest", secretOf("guest")).Ping(within(t)) == nil })
+	b.gate.mu.Lock()
+	defer b.gate.mu.Unlock()
+	if len(b.gate.strangers) != 0 || len(b.gate.users) != 2 {
+		t.Errorf("%d strangers, users %v", len(b.gate.strangers), b.gate.users)
+	}
 }

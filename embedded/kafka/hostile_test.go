@@ -280,7 +280,7 @@ func TestWhoTakesNoAnswerIsCutOff(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	bounded := &deadlines{Conn: theirs}
-	g, err := newGuard(bounded, true, nil, nil)
+	g, err := newGuard(bounded, true, nil, door{})
 	if err != nil {
 		t.Fatal(err)
 	}

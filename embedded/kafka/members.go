@@ -30,10 +30,12 @@ const (
 	maxHold = 2 * time.Minute
 	// maxYield bounds how long a request waits for the answer to another one.
 	maxYield = 30 * time.Second
-	// rounds is how often the members are looked at.
+	// roundEvery is how often the members are looked at.
 	roundEvery = 50 * time.Millisecond
 	// maxRemembered bounds what is remembered of groups, and of the members of one connection.
 	maxRemembered = 4096
+	// maxSeats bounds the members of one connection that are attended to.
+	maxSeats = 64
 )
 
 // memberID is a member's name in its group.
@@ -92,6 +94,8 @@ type watch struct {
 	asks  map[int32]ask     // by correlation id
 	given map[memberID]bool // by the broker on this connection
 	gone  time.Time         // the client's end of it
+	user  string            // who speaks on it
+	seats int               // at it
 	idle  chan struct{}     // closed when nothing is owed on a connection whose client has gone
 }
 
@@ -109,8 +113,11 @@ func watched(key int16) bool {
 }
 
 // asked takes note of a request before kfake has the last byte of it. It waits where kfake must not have it yet.
-func (w *watch) asked(req kmsg.Request, corr int32) {
+func (w *watch) asked(req kmsg.Request, corr int32, user string) {
 	all := w.all
+	all.mu.Lock()
+	w.user = user
+	all.mu.Unlock()
 	switch r := req.(type) {
 	case *kmsg.HeartbeatRequest:
 		all.mu.Lock()
@@ -151,8 +158,16 @@ func (w *watch) sit(id memberID, p phase, session time.Duration) *seat {
 	if session > 0 {
 		every = min(max(session/4, roundEvery), 3*time.Second)
 	}
+	if w.seats >= maxSeats {
+		for s := range w.all.seats {
+			if s.at == w && s.phase == joined {
+				s.rise()
+			}
+		}
+	}
 	s := &seat{id: id, at: w, phase: p, own: w.given[id], every: every, next: time.Now().Add(every), over: make(chan struct{})}
 	w.all.seats[s] = true
+	w.seats++
 	return s
 }
 
@@ -160,6 +175,7 @@ func (w *watch) sit(id memberID, p phase, session time.Duration) *seat {
 func (s *seat) rise() {
 	if s.at.all.seats[s] {
 		delete(s.at.all.seats, s)
+		s.at.seats--
 		close(s.over)
 	}
 }
@@ -239,6 +255,7 @@ func (w *watch) answered(corr int32, body []byte) {
 		a.seat.rise()
 		dead.phase, dead.over = joined, make(chan struct{})
 		all.seats[&dead] = true
+		w.seats++
 	}
 	if len(w.asks) == 0 && w.idle != nil {
 		close(w.idle)
@@ -347,7 +364,7 @@ func (all *members) due(now time.Time) (tasks []task) {
 				continue
 			}
 			s.next = now.Add(s.every)
-		case !gone || now.Sub(s.at.gone) < grace || all.lives(s.id):
+		case !gone || now.Sub(s.at.gone) < grace || all.lives(s):
 			continue
 		}
 		generation, ok := all.generations[s.id.group]
@@ -370,10 +387,10 @@ func (all *members) due(now time.Time) (tasks []task) {
 	return tasks
 }
 
-// lives says whether the member has come back by another connection. Call it with mu held.
-func (all *members) lives(id memberID) bool {
+// lives says whether the member has come back by another connection of its user. Call it with mu held.
+func (all *members) lives(dead *seat) bool {
 	for s := range all.seats {
-		if s.id == id && s.at.gone.IsZero() {
+		if s.id == dead.id && s.at.gone.IsZero() && s.at.user == dead.at.user {
 			return true
 		}
 	}
