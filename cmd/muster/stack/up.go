@@ -136,7 +136,7 @@ func prepare(s Site) error {
 func supervisor(o Order, say func(process, sentence string)) (*supervise.Supervisor, error) {
 	s := supervise.DefaultSettings()
 	s.Say = say
-	s.Started = func(st supervise.State) {
+	s.Changed = func(st supervise.State) {
 		if err := writeJSON(o.Dir.RunFile(st.Name), st); err != nil {
 			fmt.Fprintf(o.Err, "%-11s %v\n", st.Name, err)
 		}

@@ -25,11 +25,19 @@ type process struct {
 	ended   string        // why, valid after done
 	faulted bool          // it ended by itself and complained; keep's alone
 
+	life     context.Context // ends with stop
+	end      context.CancelFunc
+	watching sync.WaitGroup // watch
+
 	mu       sync.Mutex // guards those below
 	cmd      *exec.Cmd
 	log      *os.File
 	began    time.Time
 	restarts int
+	unready  time.Time
+
+	reporting sync.Mutex // what changed first is reported first
+	away      bool       // under reporting: it is stopped on request, and nothing is reported
 }
 
 // launch starts the program once.
@@ -46,8 +54,20 @@ func (p *process) launch() error {
 	p.mu.Lock()
 	p.cmd, p.log, p.began = cmd, log, time.Now()
 	p.mu.Unlock()
-	p.owner.settings.Started(p.state())
+	p.report(func() { p.away = false })
 	return nil
+}
+
+// report tells the owner what the process is doing after a change, unless it is away.
+func (p *process) report(change func()) {
+	p.reporting.Lock()
+	defer p.reporting.Unlock()
+	change()
+	if p.away {
+		p.owner.settings.Stopped(p.program.Name)
+		return
+	}
+	p.owner.settings.Changed(p.state())
 }
 
 // keep waits for the process to end and, once it had been ready, starts it again. It owns done.
@@ -124,7 +144,9 @@ func (p *process) attend() (held bool) {
 				p.faulted = p.cmd.ProcessState.ExitCode() > 0
 			}
 			if held {
-				p.owner.settings.Stopped(p.program.Name)
+				p.report(func() { p.away = true })
+			} else {
+				p.noteUnready(time.Now())
 			}
 			return held
 		case <-look.C:
@@ -163,6 +185,8 @@ func (p *process) pause(d time.Duration) bool {
 // stop asks the process to end and waits; past the limit, or when ctx ends, it kills it.
 func (p *process) stop(ctx context.Context) error {
 	close(p.quit)
+	p.end()
+	defer p.watching.Wait()
 	p.signal(syscall.SIGTERM)
 	limit := time.NewTimer(p.program.StopLimit)
 	defer limit.Stop()
@@ -190,7 +214,7 @@ func (p *process) state() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return State{
-		Name: p.program.Name, PID: p.cmd.Process.Pid, Started: p.began, Restarts: p.restarts,
+		Name: p.program.Name, PID: p.cmd.Process.Pid, Started: p.began, Restarts: p.restarts, Unready: p.unready,
 		Ready: p.program.Ready, Log: p.program.Log,
 	}
 }

@@ -34,10 +34,15 @@ func answers(ctx context.Context, url string) error {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", reason(body))
+		return fmt.Errorf("%s%s", notReady, reason(body))
 	}
 	return nil
 }
+
+const notReady = "not ready: "
+
+// plain is why a process is not ready, for a sentence that says already that it is not.
+func plain(err error) string { return strings.TrimPrefix(err.Error(), notReady) }
 
 // reason reads the answer of a process's /readyz.
 func reason(body []byte) string {

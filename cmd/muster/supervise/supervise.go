@@ -30,6 +30,7 @@ type State struct {
 	PID      int       `json:"pid"`
 	Started  time.Time `json:"started"`
 	Restarts int       `json:"restarts"`
+	Unready  time.Time `json:"unready,omitzero"` // since when it has not been ready; zero while it is
 	Ready    string    `json:"ready"`
 	Log      string    `json:"log"`
 }
@@ -37,7 +38,7 @@ type State struct {
 // Settings is what the owner of a supervisor passes.
 type Settings struct {
 	Say      func(process, sentence string) // progress for a person; calls do not overlap
-	Started  func(State)                    // after each start, first or again
+	Changed  func(State)                    // after each start, first or again, and when readiness comes or goes; one call at a time for a process
 	Held     func(process string) bool      // somebody wants it stopped for a while
 	Stopped  func(process string)           // after it ended because it is held
 	FirstGap time.Duration                  // pause before the first restart; doubles up to LastGap
@@ -49,7 +50,7 @@ type Settings struct {
 func DefaultSettings() Settings {
 	return Settings{
 		Say:      func(string, string) {},
-		Started:  func(State) {},
+		Changed:  func(State) {},
 		Held:     func(string) bool { return false },
 		Stopped:  func(string) {},
 		FirstGap: 250 * time.Millisecond,
@@ -83,6 +84,7 @@ func New(s Settings) (*Supervisor, error) {
 // or when ctx ends; p is then stopped. From readiness on p is kept alive until Stop.
 func (s *Supervisor) Start(ctx context.Context, p Program) error {
 	proc := &process{program: p, owner: s, quit: make(chan struct{}), done: make(chan struct{})}
+	proc.life, proc.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := proc.launch(); err != nil {
 		return err
 	}
@@ -103,6 +105,7 @@ func (s *Supervisor) Start(ctx context.Context, p Program) error {
 	defer tell.Stop()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
+	why := ""
 	for {
 		select {
 		case <-proc.done:
@@ -110,14 +113,17 @@ func (s *Supervisor) Start(ctx context.Context, p Program) error {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", p.Name, context.Cause(ctx))
 		case <-limit.C:
-			return fmt.Errorf("%s was not ready after %s; its log is %s%s", p.Name, p.StartLimit, p.Log, lastLines(p.Log))
+			return fmt.Errorf("%s was not ready after %s%s; its log is %s%s", p.Name, p.StartLimit, why, p.Log, lastLines(p.Log))
 		case <-tell.C:
-			s.tell(p.Name, fmt.Sprintf("not ready yet, %s so far", time.Since(began).Round(time.Second)))
+			s.tell(p.Name, fmt.Sprintf("not ready yet, %s so far%s", time.Since(began).Round(time.Second), why))
 		case <-poll.C:
-			if answers(ctx, wanted) == nil {
+			err := answers(ctx, wanted)
+			if err == nil {
 				close(ready)
+				proc.watching.Go(proc.watch)
 				return nil
 			}
+			why = " (" + plain(err) + ")"
 		}
 	}
 }

@@ -98,8 +98,21 @@ func freeAddr(t *testing.T) string {
 
 // said collects what the supervisor tells.
 type said struct {
-	mu    sync.Mutex
-	lines []string
+	mu      sync.Mutex
+	lines   []string
+	unready time.Time // of the last change
+}
+
+func (s *said) change(st State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unready = st.Unready
+}
+
+func (s *said) since() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unready
 }
 
 func (s *said) say(name, sentence string) {
@@ -118,7 +131,7 @@ func supervisor(t *testing.T) (*Supervisor, *said) {
 	t.Helper()
 	var heard said
 	settings := DefaultSettings()
-	settings.Say, settings.FirstGap = heard.say, 10*time.Millisecond
+	settings.Say, settings.Changed, settings.FirstGap = heard.say, heard.change, 10*time.Millisecond
 	s, err := New(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +220,34 @@ func TestAProcessIsStartedAgainOnRequest(t *testing.T) {
 	}
 }
 
+func TestAProcessThatHangsIsSaidWithItsTime(t *testing.T) {
+	s, heard := supervisor(t)
+	p := program("store", "good", freeAddr(t), filepath.Join(t.TempDir(), "log"))
+	if err := s.Start(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	pid := s.States()[0].PID
+	before := time.Now()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is said", func() bool {
+		return strings.Contains(heard.all(), "store: not ready: no answer from "+p.Ready)
+	})
+	if since := heard.since(); since.Before(before.Add(-lookEvery)) || time.Since(since) < tellAfter {
+		t.Errorf("not ready since %v, stopped at %v", since, before)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its end is said too", func() bool {
+		return strings.Contains(heard.all(), "store: ready again after ") && heard.since().IsZero()
+	})
+	if strings.Count(heard.all(), "not ready") != 1 {
+		t.Errorf("heard %q", heard.all())
+	}
+}
+
 func TestAHeldProcessIsStoppedUntilItIsReleased(t *testing.T) {
 	var held, stopped atomic.Bool
 	settings := DefaultSettings()
@@ -251,9 +292,9 @@ func TestAProgramThatEndsBeforeItIsReadyFailsWithItsLastWords(t *testing.T) {
 func TestAProgramThatIsNeverReadyFailsAtItsLimitAndNamesItsLog(t *testing.T) {
 	s, _ := supervisor(t)
 	p := program("sink", "never", freeAddr(t), filepath.Join(t.TempDir(), "sink.log"))
-	p.StartLimit = 300 * time.Millisecond
+	p.StartLimit = 500 * time.Millisecond
 	err := s.Start(t.Context(), p)
-	if err == nil || !strings.Contains(err.Error(), "not ready after 300ms") || !strings.Contains(err.Error(), p.Log) {
+	if err == nil || !strings.Contains(err.Error(), "not ready after 500ms (kafka: no broker yet)") || !strings.Contains(err.Error(), p.Log) {
 		t.Fatal(err)
 	}
 }
