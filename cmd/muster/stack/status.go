@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,7 @@ type PartStatus struct {
 	Name     string    `json:"name"`
 	Ready    bool      `json:"ready"`
 	Reason   string    `json:"reason,omitempty"` // why it is not ready
+	Unready  time.Time `json:"unready,omitzero"` // since when
 	PID      int       `json:"pid,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Restarts int       `json:"restarts"`
@@ -36,6 +38,7 @@ type Status struct {
 	ClickHouse string       `json:"clickhouse"`
 	Kafka      string       `json:"kafka"`
 	Parts      []PartStatus `json:"parts"`
+	Findings   []Finding    `json:"findings"` // each part that is not ready, and what ready parts complain of
 }
 
 // Status asks each part of the stack that runs on d.
@@ -49,22 +52,45 @@ func (d Dir) Status(ctx context.Context) (Status, error) {
 		Gateway: i.Ports.GatewayURL(), Registry: i.Ports.RegistryURL(), ClickHouse: i.Ports.ClickHouseURL(), Kafka: Loopback(i.Ports.Kafka),
 		Parts: make([]PartStatus, len(i.Parts)),
 	}
+	found := make([][]Finding, len(i.Parts))
 	var wg sync.WaitGroup
 	for n, name := range i.Parts {
-		wg.Go(func() { s.Parts[n] = d.part(ctx, i, name) })
+		wg.Go(func() { s.Parts[n], found[n] = d.part(ctx, i, name) })
 	}
 	wg.Wait()
 	for _, p := range s.Parts {
 		s.Ready = s.Ready && p.Ready
 	}
+	s.Findings = append([]Finding{}, slices.Concat(found...)...)
 	return s, nil
 }
 
-func (d Dir) part(ctx context.Context, i Instance, name string) PartStatus {
+// part asks one part whether it is ready, and what it says of itself.
+func (d Dir) part(ctx context.Context, i Instance, name string) (PartStatus, []Finding) {
+	p := d.ready(ctx, i, name)
+	if !p.Ready {
+		return p, []Finding{{Part: name, Says: p.Reason, Since: p.Unready, Runbook: runbookOf(name, p.Reason)}}
+	}
+	judge := watched[name]
+	if judge == nil {
+		return p, nil
+	}
+	m, err := ask(ctx, p.Ops)
+	if err != nil {
+		return p, []Finding{{Part: name, Says: fmt.Sprintf("its metrics: %v", err), Runbook: runbookIndex}}
+	}
+	found := judge(m, p.Log, time.Now())
+	for n := range found {
+		found[n].Part = name
+	}
+	return p, found
+}
+
+func (d Dir) ready(ctx context.Context, i Instance, name string) PartStatus {
 	p := PartStatus{Name: name, Ops: i.Ports.OpsURL(name), Log: d.Log(name)}
 	raw, err := os.ReadFile(d.RunFile(name))
 	if err != nil {
-		p.Reason = "not started yet"
+		p.Reason = "not started yet, or stopped on request"
 		return p
 	}
 	var st supervise.State
@@ -72,7 +98,7 @@ func (d Dir) part(ctx context.Context, i Instance, name string) PartStatus {
 		p.Reason = fmt.Sprintf("%s: %v", d.RunFile(name), err)
 		return p
 	}
-	p.PID, p.Started, p.Restarts = st.PID, st.Started, st.Restarts
+	p.PID, p.Started, p.Restarts, p.Unready = st.PID, st.Started, st.Restarts, st.Unready
 	if err := supervise.Ready(ctx, st.Ready); err != nil {
 		p.Reason = strings.TrimPrefix(err.Error(), "not ready: ")
 		if syscall.Kill(st.PID, 0) != nil {
@@ -80,6 +106,6 @@ func (d Dir) part(ctx context.Context, i Instance, name string) PartStatus {
 		}
 		return p
 	}
-	p.Ready = true
+	p.Ready, p.Unready = true, time.Time{}
 	return p
 }

@@ -2,7 +2,6 @@ package verbs
 
 import (
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -51,8 +50,9 @@ func status(f *frame) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "What runs, and whether it is ready: exit 0 when every part is",
-		Long:  "Exit codes: 0 every part is ready; 3 no stack runs on the data directory; 4 a part is not ready.",
-		Args:  cobra.NoArgs,
+		Long: "Below the table stands what is wrong, since when, and the runbook for it; a part that is ready may have something\n" +
+			"to complain of too.\n\nExit codes: 0 every part is ready; 3 no stack runs on the data directory; 4 a part is not ready.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := f.dir()
 			if err != nil {
@@ -76,25 +76,33 @@ func status(f *frame) *cobra.Command {
 }
 
 func (f *frame) printStatus(s stack.Status) error {
+	ago := func(t time.Time) string { return time.Since(t).Round(time.Second).String() }
 	t := tabwriter.NewWriter(f.Out, 0, 0, 2, ' ', 0)
-	var reasons []string
-	fmt.Fprintln(t, "PART\tSTATE\tPROCESS\tSINCE\tRESTARTS\tHEALTH AND METRICS")
+	logs := map[string]string{}
+	fmt.Fprintln(t, "PART\tSTATE\tPROCESS\tRUNS FOR\tRESTARTS\tHEALTH AND METRICS")
 	for _, p := range s.Parts {
-		state, since := "ready", "-"
+		state, runs := "ready", "-"
 		if !p.Ready {
 			state = "not ready"
-			reasons = append(reasons, fmt.Sprintf("%s: %s (its log is %s)", p.Name, p.Reason, stack.Shown(p.Log)))
+		}
+		if !p.Unready.IsZero() {
+			state += " for " + ago(p.Unready)
 		}
 		if !p.Started.IsZero() {
-			since = time.Since(p.Started).Round(time.Second).String()
+			runs = ago(p.Started)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, state, p.PID, since, p.Restarts, p.Ops)
+		logs[p.Name] = stack.Shown(p.Log)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\n", p.Name, state, p.PID, runs, p.Restarts, p.Ops)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(reasons) > 0 {
-		fmt.Fprintf(f.Out, "\n%s\n", strings.Join(reasons, "\n"))
+	for _, x := range s.Findings {
+		since := ""
+		if !x.Since.IsZero() {
+			since = " since " + x.Since.Local().Format("15:04:05")
+		}
+		fmt.Fprintf(f.Out, "\n%s%s: %s\n  do what %s says; its log is %s\n", x.Part, since, x.Says, x.Runbook, logs[x.Part])
 	}
 	_, err := fmt.Fprintf(f.Out, "\ngateway %s, registry %s, ClickHouse %s, Kafka %s\n", s.Gateway, s.Registry, s.ClickHouse, s.Kafka)
 	return err
