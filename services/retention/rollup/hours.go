@@ -47,13 +47,53 @@ func (h hours) of(day int64) iter.Seq[int64] {
 	}
 }
 
-// list writes the hours of a day as Unix seconds with commas.
-func (h hours) list(day int64) string {
+// list writes the hours of days as Unix seconds with commas.
+func (h hours) list(days []int64) string {
 	var out []string
-	for hour := range h.of(day) {
-		out = append(out, strconv.FormatInt(hour*3600, 10))
+	for _, day := range days {
+		for hour := range h.of(day) {
+			out = append(out, strconv.FormatInt(hour*3600, 10))
+		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// merge puts in what another set has.
+func (h hours) merge(other hours) {
+	for day, mask := range other {
+		h[day] |= mask
+	}
+}
+
+// before takes out the days before one, as a set of their own.
+func (h hours) before(day int64) hours {
+	out := hours{}
+	for d, mask := range h {
+		if d < day {
+			out[d] = mask
+			delete(h, d)
+		}
+	}
+	return out
+}
+
+// drop takes a day out, and says how many hours it had.
+func (h hours) drop(day int64) int {
+	defer delete(h, day)
+	return bits.OnesCount32(h[day])
+}
+
+// newest are the last days of the set, the newest first, that are computed together: no more than a day's worth of hours,
+// so that none is more work than a day of the whole fleet.
+func (h hours) newest() (days []int64) {
+	n := 0
+	for _, day := range slices.Backward(h.days()) {
+		if n += bits.OnesCount32(h[day]); n > hoursPerDay {
+			break
+		}
+		days = append(days, day)
+	}
+	return days
 }
 
 // keep drops the days that are not in the sorted list.

@@ -40,6 +40,28 @@ func TestDaysWithoutRawRowsAreLeftAlone(t *testing.T) {
 	}
 }
 
+func TestTheNewestDaysAreTakenADaysWorthAtATime(t *testing.T) {
+	h := hours{}
+	for day := range int64(30) {
+		h.add(day*24, day*24, 1<<40)
+	}
+	h.add(30*24, 30*24+22, 1<<40)
+	if got := h.newest(); !slices.Equal(got, []int64{30, 29}) {
+		t.Errorf("%v", got)
+	}
+	old := h.before(29)
+	if len(old) != 29 || len(h) != 2 {
+		t.Errorf("%v and %v", old, h)
+	}
+	if got := old.newest(); len(got) != 24 || got[0] != 28 || got[23] != 5 {
+		t.Errorf("%v", got)
+	}
+	old.merge(hours{28: 2})
+	if n := old.drop(28); n != 2 || len(old) != 28 {
+		t.Errorf("%d hours, %d days left", n, len(old))
+	}
+}
+
 func TestDatesAndDaysAgree(t *testing.T) {
 	for date, day := range map[uint32]int64{19700101: 0, 20240229: 19782, 20261122: 20779} {
 		if dayOf(date) != day {

@@ -107,7 +107,7 @@ func (r *Rollup) behindGap(ctx context.Context, at partition, from, to position)
 func (r *Rollup) touchedByLong(ctx context.Context, dirty hours, p progress, tables []wide, bounds string, limit int64) error {
 	long := fmt.Sprintf("FROM (SELECT topic_gen, part, off, %s FROM %s WHERE outcome = 'stored' AND n > 0 AND %s AND %s) WHERE l - f > %d",
 		spanSQL, r.table("ledger"), p.unread(), bounds, longSpan)
-	names := []string{"s_other"}
+	names := slices.Clone(narrow)
 	for _, w := range tables {
 		names = append(names, w.table)
 	}
@@ -132,10 +132,30 @@ func (r *Rollup) touchedByLong(ctx context.Context, dirty hours, p progress, tab
 	return rows.Err()
 }
 
-// rawDays are the days of which raw rows are there, sorted.
-func (r *Rollup) rawDays(ctx context.Context) ([]int64, error) {
-	rows, err := r.store.Conn().Query(ctx, fmt.Sprintf(`SELECT DISTINCT toUInt32OrZero(extract(partition, '(\\d{8})\\)$')) FROM system.parts
+// rawDays are the days, of those that are asked for, of which raw rows are there, sorted.
+func (r *Rollup) rawDays(ctx context.Context, of []int64) ([]int64, error) {
+	days, err := r.daysOf(ctx, fmt.Sprintf(`SELECT DISTINCT toUInt32OrZero(extract(partition, '(\\d{8})\\)$')) FROM system.parts
 WHERE database = %s AND active AND (table = 's_other' OR startsWith(table, 'w_'))`, literal(r.store.Database())))
+	if err != nil {
+		return nil, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(of), func(day int64) bool { _, found := slices.BinarySearch(days, day); return found })
+	if len(rest) == 0 {
+		return days, nil
+	}
+	// What is kept by year says nothing of days by its partitions.
+	old, err := r.daysOf(ctx, fmt.Sprintf("SELECT DISTINCT toYYYYMMDD(ts) FROM %s WHERE ts >= toDateTime64(%d, 3, 'UTC') AND ts < toDateTime64(%d, 3, 'UTC')",
+		r.table(oldTable), slices.Min(rest)*86400, (slices.Max(rest)+1)*86400))
+	if err != nil {
+		return nil, err
+	}
+	days = append(days, old...)
+	slices.Sort(days)
+	return slices.Compact(days), nil
+}
+
+func (r *Rollup) daysOf(ctx context.Context, query string) ([]int64, error) {
+	rows, err := r.store.Conn().Query(ctx, query)
 	if err != nil {
 		return nil, fmt.Errorf("list the days: %w", err)
 	}
@@ -161,3 +181,11 @@ func dayOf(date uint32) int64 {
 
 // dateOf writes a day as 20261122.
 func dateOf(day int64) string { return time.Unix(day*86400, 0).UTC().Format("20060102") }
+
+func dates(days []int64) []string {
+	out := make([]string, len(days))
+	for i, day := range days {
+		out[i] = dateOf(day)
+	}
+	return out
+}

@@ -11,6 +11,7 @@ type metrics struct {
 	hours   prometheus.Counter
 	seconds prometheus.Histogram
 	last    prometheus.Gauge
+	behind  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -25,11 +26,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "muster_rollup_pass_duration_seconds", Help: "Time that a pass took.",
 			Buckets: prometheus.ExponentialBuckets(.01, 3, 10),
 		}),
+		behind: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "muster_rollup_old_days_left", Help: "Days further back than a month that were touched and are still to be computed.",
+		}),
 		last: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "muster_rollup_last_pass_timestamp_seconds", Help: "When the last pass that succeeded began.",
 		}),
 	}
-	reg.MustRegister(m.passes, m.hours, m.seconds, m.last)
+	reg.MustRegister(m.passes, m.hours, m.seconds, m.last, m.behind)
 	return m
 }
 

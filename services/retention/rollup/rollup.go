@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,9 @@ type Rollup struct {
 	metrics  *metrics
 	owner    string
 	taken    bool // the place is ours
+	oldTime  time.Duration
+	now      backlog
+	next     backlog // what came while now was worked at
 	ready    atomic.Bool
 }
 
@@ -42,7 +46,7 @@ func New(s Settings) (*Rollup, error) {
 	if err := s.Config.Validate(); err != nil {
 		return nil, fmt.Errorf("rollup: %w", err)
 	}
-	return &Rollup{interval: s.Interval, store: s.Store, log: s.Log, metrics: newMetrics(s.Metrics), owner: rand.Text()}, nil
+	return &Rollup{interval: s.Interval, store: s.Store, log: s.Log, metrics: newMetrics(s.Metrics), owner: rand.Text(), oldTime: oldTime}, nil
 }
 
 // Ready is nil once a pass was made.
@@ -61,6 +65,9 @@ func (r *Rollup) Run(ctx context.Context) error {
 	for {
 		err := r.Pass(ctx)
 		wait := r.interval
+		if r.Behind() > 0 {
+			wait = 0
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -84,7 +91,8 @@ func (r *Rollup) Run(ctx context.Context) error {
 }
 
 // Pass computes the hours that changed since the last one. A nil error says that samples_1h holds what the raw rows said
-// when the pass began, for every hour that was past. It may be repeated after any error.
+// when the pass began, for every hour that was past; of days further back than a month, that is so when nothing is
+// Behind. It may be repeated after any error.
 func (r *Rollup) Pass(ctx context.Context) (err error) {
 	began := time.Now()
 	defer func() { r.metrics.passed(began, err) }()
@@ -101,37 +109,43 @@ func (r *Rollup) Pass(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.forget(ctx, p); err != nil {
+	read := progress{positions: maps.Clone(p.positions)}
+	maps.Copy(read.positions, r.now.positions)
+	maps.Copy(read.positions, r.next.positions)
+	if err := r.forget(ctx, read); err != nil {
 		return err
 	}
-	dirty, positions, err := r.touched(ctx, p, tables, limit)
+	dirty, positions, err := r.touched(ctx, read, tables, limit)
 	if err != nil {
 		return err
 	}
 	if p.closed > 0 {
 		dirty.add(p.closed, limit-1, limit) // they were open when their ledger rows were read
 	}
-	days, err := r.rawDays(ctx)
+	days, err := r.rawDays(ctx, dirty.days())
 	if err != nil {
 		return err
 	}
 	dirty.keep(days)
-	for _, day := range dirty.days() {
-		if err := r.day(ctx, tables, dirty, day); err != nil {
-			return fmt.Errorf("day %s: %w", dateOf(day), err)
+	old := dirty.before(limit/hoursPerDay - recentDays)
+	n := 0
+	for len(dirty) > 0 {
+		some, err := r.compute(ctx, tables, dirty)
+		if err != nil {
+			return err
 		}
+		n += some
 	}
-	if err := r.own(ctx); err != nil {
+	maps.Copy(read.positions, positions)
+	r.next.add(old, read.positions)
+	p.closed = limit
+	some, err := r.work(ctx, &p, tables, began.Add(r.oldTime))
+	if err != nil {
 		return err
 	}
-	maps.Copy(p.positions, positions)
-	p.closed, p.pass = limit, p.pass+1
-	if err := r.save(ctx, p); err != nil {
-		return err
-	}
-	if n := dirty.len(); n > 0 {
+	if n += some; n > 0 {
 		r.metrics.hours.Add(float64(n))
-		r.log.Info("hours computed", "hours", n, "days", len(dirty), "took", time.Since(began))
+		r.log.Info("hours computed", "hours", n, "old_days_left", r.Behind(), "took", time.Since(began))
 	}
 	return nil
 }
@@ -203,8 +217,21 @@ func (r *Rollup) wideTables(ctx context.Context) ([]wide, error) {
 // of each other, though they may be equal.
 const computeSettings = " SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 500000000, max_threads = 2"
 
-// day computes a day's dirty hours beside the hours that stay, and puts the whole in place, one class after another.
-func (r *Rollup) day(ctx context.Context, tables []wide, dirty hours, day int64) error {
+// compute computes the newest days of the set, takes them out of it, and says how many hours they had.
+func (r *Rollup) compute(ctx context.Context, tables []wide, dirty hours) (n int, err error) {
+	days := dirty.newest()
+	if err := r.days(ctx, tables, dirty, days); err != nil {
+		return 0, fmt.Errorf("days %s to %s: %w", dateOf(slices.Min(days)), dateOf(slices.Max(days)), err)
+	}
+	for _, day := range days {
+		n += dirty.drop(day)
+	}
+	return n, nil
+}
+
+// days computes some days' dirty hours beside the hours that stay, and puts the whole in place: a day and class is
+// replaced at once, one after another.
+func (r *Rollup) days(ctx context.Context, tables []wide, dirty hours, days []int64) error {
 	staging, stored := r.table("samples_1h_staging"), r.table("samples_1h")
 	// An insert of a pass that was cut off goes on in the store, and would land in the table after it was emptied.
 	if err := r.store.KillQuery(ctx, r.fillID()); err != nil {
@@ -214,41 +241,41 @@ func (r *Rollup) day(ctx context.Context, tables []wide, dirty hours, day int64)
 		return fmt.Errorf("empty the staging table: %w", err)
 	}
 	const columns = "(class, metric, device, hour, n, sum, min, max, last)"
-	if dirty[day] != 1<<hoursPerDay-1 {
-		keep := fmt.Sprintf("INSERT INTO %s %s%s SELECT class, metric, device, hour, n, sum, min, max, last FROM %s WHERE toYYYYMMDD(hour) = %s AND toUnixTimestamp(hour) NOT IN (%s)",
-			staging, columns, computeSettings, stored, dateOf(day), dirty.list(day))
-		if err := r.fill(ctx, keep); err != nil {
-			return fmt.Errorf("keep the other hours: %w", err)
-		}
+	keep := fmt.Sprintf("INSERT INTO %s %s%s SELECT class, metric, device, hour, n, sum, min, max, last FROM %s WHERE toYYYYMMDD(hour) IN (%s) AND toUnixTimestamp(hour) NOT IN (%s)",
+		staging, columns, computeSettings, stored, strings.Join(dates(days), ", "), dirty.list(days))
+	if err := r.fill(ctx, keep); err != nil {
+		return fmt.Errorf("keep the other hours: %w", err)
 	}
-	compute := fmt.Sprintf("INSERT INTO %s %s%s %s", staging, columns, computeSettings, r.computeSQL(tables, dirty, day))
+	compute := fmt.Sprintf("INSERT INTO %s %s%s %s", staging, columns, computeSettings, r.computeSQL(tables, dirty, days))
 	if err := r.fill(ctx, compute); err != nil {
 		return fmt.Errorf("compute: %w", err)
 	}
 	if err := r.own(ctx); err != nil { // whoever took the place uses the same staging table
 		return err
 	}
-	partitions, err := r.partitions(ctx, day)
-	if err != nil {
+	partitions, err := r.partitions(ctx, dates(days))
+	if err != nil || len(partitions) == 0 {
 		return err
 	}
-	for id, computed := range partitions {
-		statement := fmt.Sprintf("ALTER TABLE %s REPLACE PARTITION ID %s FROM %s", stored, literal(id), staging)
-		if !computed {
-			statement = fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID %s", stored, literal(id))
+	var commands []string
+	for _, id := range slices.Sorted(maps.Keys(partitions)) {
+		if partitions[id] {
+			commands = append(commands, fmt.Sprintf("REPLACE PARTITION ID %s FROM %s", literal(id), staging))
+		} else {
+			commands = append(commands, "DROP PARTITION ID "+literal(id))
 		}
-		if err := r.exec(ctx, statement); err != nil {
-			return fmt.Errorf("put partition %s in place: %w", id, err)
-		}
+	}
+	if err := r.exec(ctx, "ALTER TABLE "+stored+" "+strings.Join(commands, ", ")); err != nil {
+		return fmt.Errorf("put the partitions in place: %w", err)
 	}
 	return nil
 }
 
-// partitions are the ids of a day's partitions in samples_1h and its staging table, and whether it is in the latter.
-func (r *Rollup) partitions(ctx context.Context, day int64) (map[string]bool, error) {
+// partitions are the ids of some days' partitions in samples_1h and its staging table, and whether it is in the latter.
+func (r *Rollup) partitions(ctx context.Context, dates []string) (map[string]bool, error) {
 	rows, err := r.store.Conn().Query(ctx, fmt.Sprintf(`SELECT partition_id, max(table = 'samples_1h_staging') FROM system.parts
-WHERE database = %s AND active AND table IN ('samples_1h', 'samples_1h_staging') AND endsWith(partition, %s) GROUP BY partition_id`,
-		literal(r.store.Database()), literal(dateOf(day)+")")))
+WHERE database = %s AND active AND table IN ('samples_1h', 'samples_1h_staging') AND extract(partition, '(\\d{8})\\)$') IN ('%s') GROUP BY partition_id`,
+		literal(r.store.Database()), strings.Join(dates, "', '")))
 	if err != nil {
 		return nil, fmt.Errorf("list the partitions: %w", err)
 	}

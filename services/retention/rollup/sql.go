@@ -2,11 +2,17 @@ package rollup
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // fixed are the columns of a wide table that are no metrics.
 var fixed = map[string]bool{"class": true, "device_no": true, "device": true, "ts": true, "fw": true, "topic_gen": true, "part": true, "off": true}
+
+// narrow are the tables of one row a value: the overflow, and what was old when it came.
+var narrow = []string{"s_other", oldTable}
+
+const oldTable = "s_old"
 
 // column is a metric in a wide table.
 type column struct {
@@ -36,14 +42,14 @@ func floatSum(value, condition string) string {
 const at = "(ts, topic_gen, off)"
 
 // span is a condition on ts that prunes partitions by its bounds and then picks the hours.
-func span(dirty hours, day int64) string {
-	return fmt.Sprintf("ts >= toDateTime64(%d, 3, 'UTC') AND ts < toDateTime64(%d, 3, 'UTC') AND toUnixTimestamp(toStartOfHour(ts)) IN (%s)",
-		day*86400, (day+1)*86400, dirty.list(day))
+func span(dirty hours, days []int64) string {
+	return fmt.Sprintf("ts >= toDateTime64(%d, 3, 'UTC') AND ts < toDateTime64(%d, 3, 'UTC') AND toYYYYMMDD(ts) IN (%s) AND toUnixTimestamp(toStartOfHour(ts)) IN (%s)",
+		slices.Min(days)*86400, (slices.Max(days)+1)*86400, strings.Join(dates(days), ", "), dirty.list(days))
 }
 
 // wideSQL sums up one profile's table in one reading, all metrics beside each other, then stands them in rows.
 // Integers and decimals are summed exactly; it is only the sum that becomes a Float64.
-func (r *Rollup) wideSQL(w wide, dirty hours, day int64) string {
+func (r *Rollup) wideSQL(w wide, dirty hours, days []int64) string {
 	var tuples []string
 	for _, c := range w.columns {
 		if !c.number() {
@@ -68,23 +74,26 @@ func (r *Rollup) wideSQL(w wide, dirty hours, day int64) string {
 	}
 	return fmt.Sprintf(`SELECT class, m.1 AS metric, device, hour, m.2 AS n, m.3 AS sum, m.4 AS min, m.5 AS max, m.6 AS last, m.7 AS last_at FROM (
 SELECT class, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, [%s] AS metrics FROM %s WHERE %s GROUP BY class, device, hour
-) ARRAY JOIN metrics AS m WHERE n > 0`, strings.Join(tuples, ",\n"), r.table(w.table), span(dirty, day))
+) ARRAY JOIN metrics AS m WHERE n > 0`, strings.Join(tuples, ",\n"), r.table(w.table), span(dirty, days))
 }
 
-// otherSQL sums up the overflow. A scaled integer is its value times 10^scale again, so that the sum is exact; the
+// narrowSQL sums up a narrow table. A scaled integer is its value times 10^scale again, so that the sum is exact; the
 // exponents are apart because their sums are of different units.
-func (r *Rollup) otherSQL(dirty hours, day int64) string {
+func (r *Rollup) narrowSQL(table string, dirty hours, days []int64) string {
 	return fmt.Sprintf(`SELECT class, CAST(metric, 'String') AS metric, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, count() AS n,
 if(scale < 0, %s, toFloat64(sum(if(scale = 0, toInt128(ifNull(int, 0)), if(scale > 0, toInt128(round(value * exp10(scale))), toInt128(0))))) / exp10(greatest(scale, 0))) AS sum,
 min(value) AS min, max(value) AS max, argMax(value, %s) AS last, max(%s) AS last_at
-FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, floatSum("value", "scale < 0"), at, at, r.table("s_other"), span(dirty, day))
+FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, floatSum("value", "scale < 0"), at, at, r.table(table), span(dirty, days))
 }
 
-// computeSQL is all of a day's dirty hours, from every table. The partial sums are added in the order of their size too.
-func (r *Rollup) computeSQL(tables []wide, dirty hours, day int64) string {
-	branches := []string{r.otherSQL(dirty, day)}
+// computeSQL is all dirty hours of some days, from every table. The partial sums are added in the order of their size too.
+func (r *Rollup) computeSQL(tables []wide, dirty hours, days []int64) string {
+	var branches []string
+	for _, table := range narrow {
+		branches = append(branches, r.narrowSQL(table, dirty, days))
+	}
 	for _, w := range tables {
-		if sql := r.wideSQL(w, dirty, day); sql != "" {
+		if sql := r.wideSQL(w, dirty, days); sql != "" {
 			branches = append(branches, sql)
 		}
 	}
