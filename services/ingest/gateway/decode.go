@@ -50,9 +50,6 @@ func (c *call) decodeBatch() *answer.Problem {
 	}
 	c.keyed, c.boot, c.seq = b.Keyed, b.Boot, b.Seq
 	c.faults = b.Judge(c.faults, c.at.UnixMilli(), c.device.History)
-	if n := days(b.Times); c.device.History && n > freeDays {
-		c.g.rates.Charge(c.device.No, (n-freeDays)*bytesPerDay)
-	}
 	c.receipt.Unkeyed = !b.Keyed
 	c.receipt.Values = b.Values - len(c.faults)
 	c.receipt.Faults = len(c.faults)
@@ -65,28 +62,6 @@ func (c *call) decodeBatch() *answer.Problem {
 		c.receipt.Quarantined = append(c.receipt.Quarantined, answer.Quarantined{Metric: name, Step: f.Step, TS: b.Times[f.Step], Reason: f.Reason})
 	}
 	return nil
-}
-
-// A day is a partition of the store, which takes some tens of them a second whatever is in them; a few kilobytes
-// that name a thousand days keep it at work, and the devices behind waiting, for many seconds. So each day above a
-// plan's worth is charged to the device as if it had sent this much.
-const (
-	freeDays    = 16
-	bytesPerDay = 64 << 10
-)
-
-// days counts the days that times in Unix ms lie in; a day that they come back to counts again.
-func days(times []int64) int64 {
-	const ms = 86_400_000
-	var n, last int64
-	for i, t := range times {
-		day := t / ms
-		if i == 0 || day != last {
-			n++
-		}
-		last = day
-	}
-	return n
 }
 
 // checkSchema holds a message to a schema that every reader of the log can find.

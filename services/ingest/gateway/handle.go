@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -151,9 +150,6 @@ func (g *Gateway) afford(c *call, declared int64) *answer.Problem {
 	if ok, wait := g.rates.Take(c.device.No, max(declared, 0), c.at); !ok {
 		p := c.problemf(answer.DeviceRate, "", int64(g.cfg.Limits.DeviceMessages),
 			"The device may send %g messages and %g bytes a second; the message was not read. Keep it, and send it after Retry-After.", g.cfg.Limits.DeviceMessages, g.cfg.Limits.DeviceBytes)
-		if c.device.History {
-			p.Detail += fmt.Sprintf(" Each day above %d that the readings of a message lie in counts as %d bytes.", freeDays, bytesPerDay)
-		}
 		p.RetryAfter = int((wait + time.Second - 1) / time.Second)
 		return p
 	}
