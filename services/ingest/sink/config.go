@@ -19,7 +19,9 @@ type Config struct {
 	// Group is the consumer group. Its commits hold the plans: another name begins at the log's beginning, and
 	// skips what the ledger holds.
 	Group string `yaml:"group"`
-	// SessionTimeout is how long the group waits for a member that says nothing before it moves its partitions.
+	// SessionTimeout is how long the group waits for a member that says nothing before it moves its partitions: it is most of
+	// the time in which those of a sink that was killed stand still. Heartbeats, and how long a rebalance may last, are parts
+	// and multiples of it. A sink that is stopped for longer is evicted; one whose store is silent is not, for it beats.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
 	// Linger closes a plan that is not full; it is most of the data lag at a low rate.
 	Linger time.Duration `yaml:"linger"`

@@ -16,13 +16,13 @@ import (
 	"muster.dev/services/ingest/sink/plan"
 )
 
-// Timings of the group, in session timeouts. A member that dies while the group rebalances is waited for until the
-// rebalance's end, so that is no longer than it must be; a worker that loses its partition has revokeSessions of it to
-// finish the plan that it is sending.
+// Timings of the group, in session timeouts. A worker that loses its partition has revokeSessions to finish the plan that
+// it is sending, and a member is to be back one session after that at the latest: a rebalance waits no longer for one that
+// lives and does not come. Heartbeats are many because one brings the news that the group rebalances.
 const (
-	rebalanceSessions = 4
+	rebalanceSessions = 3
 	revokeSessions    = 2
-	heartbeats        = 5 // in one session timeout
+	heartbeats        = 12 // in one session timeout
 )
 
 const (
