@@ -21,5 +21,5 @@ func main() {
 		time.Sleep(time.Second) // make and a terminal both pass on the same Ctrl-C
 		stop()                  // a second signal ends the process as it would without us
 	}()
-	os.Exit(verbs.Main(ctx, verbs.World{Version: version, Args: os.Args[1:], Out: os.Stdout, Err: os.Stderr}))
+	os.Exit(verbs.Main(ctx, verbs.World{Version: version, Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

@@ -27,6 +27,7 @@ const (
 type World struct {
 	Version  string
 	Args     []string
+	In       io.Reader // nil is nothing
 	Out, Err io.Writer
 }
 
