@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -90,6 +91,15 @@ func TestStatusSaysWhatIsWrongSinceWhenAndWhatToRead(t *testing.T) {
 		if got := s.Findings[n].Since; got.Sub(at).Abs() > 5*time.Second {
 			t.Errorf("%s: since %v, want %v", s.Findings[n].Says, got, at)
 		}
+	}
+}
+
+func TestAPartThatEndedOnAFullDiskIsSentToTheDisksRunbook(t *testing.T) {
+	if got := runbookOf(Kafka, ended("kafka serves", nil)); got != runbookLag {
+		t.Error(got)
+	}
+	if got := runbookOf(Kafka, ended("kafka serves", errors.New("0 MiB are free"))); got != runbookDisk {
+		t.Error(got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -102,10 +103,19 @@ func (d Dir) ready(ctx context.Context, i Instance, name string) PartStatus {
 	if err := supervise.Ready(ctx, st.Ready); err != nil {
 		p.Reason = strings.TrimPrefix(err.Error(), "not ready: ")
 		if syscall.Kill(st.PID, 0) != nil {
-			p.Reason = "its process has ended and is to be started again; its log ends: " + supervise.LastLine(p.Log)
+			p.Reason = ended(supervise.LastLine(p.Log), roomy(filepath.Dir(p.Log)))
 		}
 		return p
 	}
 	p.Ready, p.Unready = true, time.Time{}
 	return p
+}
+
+// ended is why a part that has ended is not ready. On a full disk its log could not take its last words.
+func ended(lastLine string, room error) string {
+	const says = "its process has ended and is to be started again; "
+	if room != nil {
+		return says + "disk: " + room.Error()
+	}
+	return says + "its log ends: " + lastLine
 }
