@@ -25,7 +25,9 @@ var errLost = errors.New("the partition is no longer ours")
 // have been taken: writing the same again is harmless while the partition is ours.
 //
 // The lease orders it against the group's callbacks: once revoked or lost has returned, no commit of this worker is
-// under way, nor will there be one. The broker checks the member and the generation, never the partition.
+// under way, nor will there be one. The broker checks the member and the generation, never the partition. The client
+// commits as whoever it is by then: where the group did not know it any more it has joined as another, at times before
+// it says that partitions were lost. So a worker commits as the member that its partition was given to, or not at all.
 func (w *worker) commit(ctx context.Context, m plan.Mark) error {
 	metadata, err := m.Encode()
 	if err != nil {
@@ -60,6 +62,9 @@ func (w *worker) commitOnce(ctx context.Context, offset int64, metadata string) 
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		if req.MemberID != w.as {
+			return fmt.Errorf("%w: it was given to %s, which is %s by now", errLost, w.as, req.MemberID)
+		}
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
 				req.Topics[i].Partitions[j].Metadata = &metadata
@@ -91,7 +96,7 @@ func (w *worker) commitOnce(ctx context.Context, offset int64, metadata string) 
 
 // isFenced says that the group does not take commits of this member for this partition any more.
 func isFenced(err error) bool {
-	for _, gone := range []error{kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.FencedInstanceID, kerr.StaleMemberEpoch, kerr.FencedMemberEpoch, kerr.UnknownTopicID, kerr.UnknownTopicOrPartition, kgo.ErrClientClosed} {
+	for _, gone := range []error{errLost, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.FencedInstanceID, kerr.StaleMemberEpoch, kerr.FencedMemberEpoch, kerr.UnknownTopicID, kerr.UnknownTopicOrPartition, kgo.ErrClientClosed} {
 		if errors.Is(err, gone) {
 			return true
 		}

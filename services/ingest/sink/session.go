@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -285,14 +287,12 @@ func (ses *session) take(parts map[string][]int32) (ws []*worker) {
 	return ws
 }
 
-func (ses *session) all() (ws []*worker) {
+// all are the session's workers. They stay in its hands: while they finish, the client is a member still, and the group
+// may take a partition away. The callback then has to find its worker, for it is what keeps that from committing.
+func (ses *session) all() []*worker {
 	ses.mu.Lock()
 	defer ses.mu.Unlock()
-	for at, w := range ses.workers {
-		delete(ses.workers, at)
-		ws = append(ws, w)
-	}
-	return ws
+	return slices.Collect(maps.Values(ses.workers))
 }
 
 // release stops workers. With grace they may finish and commit the plan they are sending; what is not done in time

@@ -26,6 +26,7 @@ type worker struct {
 	place
 	id    plan.TopicID
 	ses   *session
+	as    string // the member that the partition was given to
 	sink  *Sink
 	begin beginning
 	gen   uint16
@@ -55,8 +56,9 @@ type worker struct {
 
 func newWorker(ses *session, at place, id plan.TopicID, b beginning) *worker {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	member, _ := ses.cl.GroupMetadata()
 	return &worker{
-		place: at, id: id, ses: ses, sink: ses.sink, begin: b, live: true,
+		place: at, id: id, as: member, ses: ses, sink: ses.sink, begin: b, live: true,
 		ctx: ctx, cancel: cancel, stop: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 }
