@@ -35,7 +35,7 @@ func (w *world) spawn(cfg Config) *process {
 	}
 	p := &process{cmd: exec.Command(os.Args[0]), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), envChild+"="+file.Name())
-	p.cmd.Stderr = &p.out
+	p.cmd.Stderr, p.cmd.SysProcAttr = &p.out, withParent()
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

@@ -77,9 +77,9 @@ func TestTortureAStoreThatIsSilentCostsNeitherMemoryNorTheMember(t *testing.T) {
 		t.Errorf("the group's members are %s, and were %s", now, members)
 	}
 	sink.leave()
-	w.audit()
 	t.Logf("silent for %v, %d offsets; the sink held at most %d MiB, %d by the end of what it had to catch up with, and stayed %s; first row after %v, all after %v",
 		length, sum(w.records), silently>>20, most>>20, members, first.Round(time.Millisecond), all.Round(time.Millisecond))
+	w.audit()
 }
 
 // members names who is in the sinks' group.

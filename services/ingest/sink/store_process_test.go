@@ -70,7 +70,7 @@ func (s *storeProcess) start() {
 	s.t.Helper()
 	s.cmd = exec.Command(os.Args[0])
 	s.cmd.Env = append(os.Environ(), envStore+"="+s.dir)
-	s.cmd.Stderr = os.Stderr
+	s.cmd.Stderr, s.cmd.SysProcAttr = os.Stderr, withParent()
 	out, err := s.cmd.StdoutPipe()
 	if err == nil {
 		err = s.cmd.Start()

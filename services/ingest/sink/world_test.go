@@ -470,7 +470,7 @@ func (w *world) stored(limit time.Duration) {
 // audit holds the store to what was sent: the auditor's checks, the outcomes, and each message's values once.
 func (w *world) audit() {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	report, err := w.house.Audit(ctx)
 	if err != nil {
