@@ -42,40 +42,38 @@ const patience = 5 * time.Minute
 // it when it wakes, and goes on where it was. MUSTER_TEST_STOPS is how many stops each length gets in the torture.
 func TestAProcessThatWasStoppedAndWakesUpDoublesNothing(t *testing.T) {
 	lengths, stops := []time.Duration{1500 * time.Millisecond}, 4
-	if full() {
-		lengths, stops = []time.Duration{5 * time.Second, 65 * time.Second, 300 * time.Second}, times(t, "MUSTER_TEST_STOPS", 100)
-	}
 	side := 1
 	if full() {
+		lengths, stops = []time.Duration{5 * time.Second, 65 * time.Second, 300 * time.Second}, times(t, "MUSTER_TEST_STOPS", 100)
 		side = min(stops, stopsAtOnce)
 	}
-	results := make([]zombies, len(lengths))
-	lanes(t, side*len(lengths), func(t *testing.T, w *world, lane int) {
-		result, length, lane := &results[lane/side], lengths[lane/side], lane%side
-		w.cfg.SessionTimeout = 500 * time.Millisecond
-		if length > 5*time.Second {
-			w.cfg.SessionTimeout = DefaultConfig().SessionTimeout
-		}
-		w.defineProfile(1)
-		places := []string{stopWritten, stopInsert, stopLedger, stopWhenever}
-		if w.cluster == nil {
-			places = places[1:] // nobody sees a real broker take a commit
-		}
-		for round := lane; round < stops; round += side {
-			w.stopOne(round, places[round/side%len(places)], length, result)
-			if t.Failed() {
-				return
-			}
-		}
-		s := w.start(w.cfg)
-		w.send(20)
-		w.stored(patience)
-		s.stop()
-		w.audit()
-		result.add(w)
-	})
-	for i := range results {
-		t.Logf("stopped for %v: %s", lengths[i], &results[i])
+	for _, length := range lengths {
+		t.Run(length.String(), func(t *testing.T) {
+			var result zombies
+			lanes(t, side, func(t *testing.T, w *world, lane int) {
+				switch {
+				case length > DefaultConfig().SessionTimeout:
+					w.cfg.SessionTimeout = DefaultConfig().SessionTimeout
+				case full():
+					w.cfg.SessionTimeout = 2 * time.Second
+				}
+				w.defineProfile(1)
+				places := []string{stopWritten, stopInsert, stopLedger, stopWhenever}
+				if w.cluster == nil {
+					places = places[1:] // nobody sees a real broker take a commit
+				}
+				for round := lane; round < stops; round += side {
+					w.stopOne(round, places[(round/side+lane)%len(places)], length, &result)
+				}
+				s := w.start(w.cfg)
+				w.send(20)
+				w.stored(patience)
+				s.stop()
+				w.audit()
+				result.add(w)
+			})
+			t.Logf("stopped for %v: %s", length, &result)
+		})
 	}
 }
 
@@ -145,7 +143,7 @@ func (w *world) stopOne(round int, place string, length time.Duration, results *
 		select {
 		case <-g.stopped:
 			return true, ""
-		default:
+		case <-time.After(100 * time.Millisecond):
 		}
 		if place == stopWhenever && g.inserts() > 0 && whenever.After(time.Now().Add(time.Minute)) {
 			whenever = time.Now().Add(time.Duration(w.rng.IntN(300)) * time.Millisecond)
