@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(.01, 3, 10),
 		}),
 		behind: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "muster_rollup_old_days_left", Help: "Days further back than a month that were touched and are still to be computed.",
+			Name: "muster_rollup_backlog", Help: "Days further back than a month that were touched and are still to be computed.",
 		}),
 		last: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "muster_rollup_last_pass_timestamp_seconds", Help: "When the last pass that succeeded began.",
