@@ -23,6 +23,10 @@ import (
 //   - a member whose connection ended between its JoinGroup and the answer to its SyncGroup leaves, after a grace in
 //     which it may come back by another connection;
 //   - what would move a member whose SyncGroup is unanswered waits for that answer.
+//
+// One thing is done that Kafka does not do: a member whose connection has ended, and of which nothing is heard by another
+// for half of its session, leaves then. Here a connection's end is not a network's fault but a process's, and the session
+// is most of the time for which the partitions of one that was killed stand still.
 const (
 	// grace is what a client has to come back that lost its connection but lives. One that is later has to join anew.
 	grace = time.Second
@@ -48,10 +52,18 @@ type members struct {
 	mu          sync.Mutex       // over the fields below, and those of each watch and seat
 	seats       map[*seat]bool   // of them all
 	generations map[string]int32 // by group: the last one that the broker has confirmed
+	settled     map[memberID]*settled
+}
+
+// settled is a member whose heartbeats the broker takes.
+type settled struct {
+	session time.Duration
+	by      *watch    // the connection by which it was heard last
+	gone    time.Time // that connection's end
 }
 
 func newMembers() *members {
-	return &members{seats: make(map[*seat]bool), generations: make(map[string]int32)}
+	return &members{seats: make(map[*seat]bool), generations: make(map[string]int32), settled: make(map[memberID]*settled)}
 }
 
 // seat is a member from its JoinGroup to the answer to its SyncGroup.
@@ -59,6 +71,7 @@ type seat struct {
 	id      memberID
 	at      *watch
 	phase   phase
+	session time.Duration // 0 where it is not known
 	own     bool          // the broker gave the member its name on this very connection
 	static  bool          // it has an instance id: it may be away for a session
 	every   time.Duration // between two beats
@@ -165,7 +178,7 @@ func (w *watch) sit(id memberID, p phase, session time.Duration) *seat {
 			}
 		}
 	}
-	s := &seat{id: id, at: w, phase: p, own: w.given[id], every: every, next: time.Now().Add(every), over: make(chan struct{})}
+	s := &seat{id: id, at: w, phase: p, session: session, own: w.given[id], every: every, next: time.Now().Add(every), over: make(chan struct{})}
 	w.all.seats[s] = true
 	w.seats++
 	return s
@@ -220,8 +233,15 @@ func (w *watch) answered(corr int32, body []byte) {
 	case kmsg.Heartbeat:
 		r := kmsg.NewPtrHeartbeatResponse()
 		r.Version = a.version
-		if readAnswer(r, body) && (r.ErrorCode == 0 || r.ErrorCode == kerr.RebalanceInProgress.Code) {
+		switch {
+		case !readAnswer(r, body):
+		case r.ErrorCode == 0 || r.ErrorCode == kerr.RebalanceInProgress.Code:
 			all.confirm(a.id.group, a.generation)
+			if m := all.settled[a.id]; m != nil {
+				m.by, m.gone = w, w.gone
+			}
+		case r.ErrorCode == kerr.UnknownMemberID.Code:
+			delete(all.settled, a.id)
 		}
 	case kmsg.JoinGroup:
 		r := kmsg.NewPtrJoinGroupResponse()
@@ -241,6 +261,13 @@ func (w *watch) answered(corr int32, body []byte) {
 		all.confirm(a.id.group, r.Generation)
 		all.alone(a.seat)
 		a.seat.phase, a.seat.own = joined, true
+		delete(all.settled, a.seat.id)
+		if a.seat.session > 0 && !a.seat.static {
+			if len(all.settled) >= maxRemembered {
+				clear(all.settled)
+			}
+			all.settled[a.seat.id] = &settled{session: a.seat.session}
+		}
 	case kmsg.SyncGroup:
 		r := kmsg.NewPtrSyncGroupResponse()
 		r.Version = a.version
@@ -298,9 +325,7 @@ func (w *watch) forgo(s *seat) {
 // hold returns when nothing is owed any more on a connection whose client has gone.
 func (w *watch) hold() {
 	w.all.mu.Lock()
-	if w.gone.IsZero() {
-		w.gone = time.Now()
-	}
+	w.ended()
 	if len(w.asks) == 0 {
 		w.all.mu.Unlock()
 		return
@@ -319,15 +344,26 @@ func (w *watch) hold() {
 	}
 }
 
+// ended takes note of the client's end. Call it with mu held.
+func (w *watch) ended() {
+	if !w.gone.IsZero() {
+		return
+	}
+	w.gone = time.Now()
+	for _, m := range w.all.settled {
+		if m.by == w {
+			m.gone = w.gone
+		}
+	}
+}
+
 // close is the end of the connection on kfake's side: no answer comes any more.
 func (w *watch) close() {
 	w.once.Do(func() {
 		close(w.closed)
 		w.all.mu.Lock()
 		defer w.all.mu.Unlock()
-		if w.gone.IsZero() {
-			w.gone = time.Now()
-		}
+		w.ended()
 		for s := range w.all.seats {
 			if s.at != w {
 				continue
@@ -344,7 +380,8 @@ func (w *watch) close() {
 
 // task is what a round has to do for a seat.
 type task struct {
-	seat       *seat
+	id         memberID
+	seat       *seat // nil where the member has none
 	generation int32
 	leave      bool
 }
@@ -382,9 +419,24 @@ func (all *members) due(now time.Time) (tasks []task) {
 			}
 			s.next = time.Time{} // beat once: its session begins, and ends
 		}
-		tasks = append(tasks, task{s, generation, leave})
+		tasks = append(tasks, task{s.id, s, generation, leave})
+	}
+	for id, m := range all.settled {
+		if !m.gone.IsZero() && now.Sub(m.gone) >= max(m.session/2, grace) && !all.seated(id) {
+			tasks = append(tasks, task{id: id, leave: true})
+		}
 	}
 	return tasks
+}
+
+// seated says whether the member joins. Call it with mu held.
+func (all *members) seated(id memberID) bool {
+	for s := range all.seats {
+		if s.id == id {
+			return true
+		}
+	}
+	return false
 }
 
 // lives says whether the member has come back by another connection of its user. Call it with mu held.
@@ -408,7 +460,7 @@ func (all *members) attend(ctx context.Context, broker *kgo.Broker) {
 		case now := <-tick.C:
 			for _, t := range all.due(now) {
 				if t.leave {
-					all.leave(ctx, broker, t.seat)
+					all.leave(ctx, broker, t)
 				} else {
 					all.beat(ctx, broker, t)
 				}
@@ -421,7 +473,7 @@ func (all *members) attend(ctx context.Context, broker *kgo.Broker) {
 // its connection is then cut, so that it asks again.
 func (all *members) beat(ctx context.Context, broker *kgo.Broker, t task) {
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.Generation = t.seat.id.group, t.seat.id.member, t.generation
+	req.Group, req.MemberID, req.Generation = t.id.group, t.id.member, t.generation
 	code, ok := request(ctx, broker, req)
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -443,24 +495,25 @@ func (all *members) beat(ctx context.Context, broker *kgo.Broker, t task) {
 
 // leave lets a member go. One that came back by another connection meanwhile has its connection cut: it would wait for
 // an answer to a request that kfake has thrown away.
-func (all *members) leave(ctx context.Context, broker *kgo.Broker, s *seat) {
+func (all *members) leave(ctx context.Context, broker *kgo.Broker, t task) {
 	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.MemberID = s.id.group, s.id.member
+	req.Group, req.MemberID = t.id.group, t.id.member
 	m := kmsg.NewLeaveGroupRequestMember()
-	m.MemberID = s.id.member
+	m.MemberID = t.id.member
 	req.Members = append(req.Members, m)
 	if _, ok := request(ctx, broker, req); !ok {
 		return // the next round tries again
 	}
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	s.rise()
-	s.at.forgo(s)
-	for other := range all.seats {
-		if other.id == s.id {
-			other.rise()
-			other.at.forgo(other)
-			other.at.conn.Close()
+	delete(all.settled, t.id)
+	for s := range all.seats {
+		if s.id == t.id {
+			s.rise()
+			s.at.forgo(s)
+			if s != t.seat {
+				s.at.conn.Close()
+			}
 		}
 	}
 }

@@ -167,8 +167,8 @@ func ordinary(t *testing.T, b *Broker) *kgo.Client {
 	return cl
 }
 
-// settled waits until the group is stable with n members, none of them one of those named, and says how long it took.
-func settled(t *testing.T, b *Broker, n int, limit time.Duration, without ...string) time.Duration {
+// settles waits until the group is stable with n members, none of them one of those named, and says how long it took.
+func settles(t *testing.T, b *Broker, n int, limit time.Duration, without ...string) time.Duration {
 	t.Helper()
 	began := time.Now()
 	adm := kadm.NewClient(b.steward)
@@ -220,12 +220,12 @@ func TestAMemberThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
 	b := startGroup(t)
 	ordinary(t, b)
 	ordinary(t, b)
-	settled(t, b, 2, 10*time.Second)
+	settles(t, b, 2, 10*time.Second)
 	dead := speak(t, b)
 	id := dead.asMember()
 	awaited(t, b, preparing, 3)
 	dead.conn.Close()
-	t.Log("settled in", settled(t, b, 2, soon, id))
+	t.Log("settled in", settles(t, b, 2, soon, id))
 }
 
 func TestALeaderThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
@@ -259,14 +259,14 @@ func TestALeaderThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
 	if code, err := third.synced(); err != nil || code != 0 {
 		t.Fatalf("code %d, %v", code, err)
 	}
-	t.Log("settled in", settled(t, b, 1, soon, id, waiting))
+	t.Log("settled in", settles(t, b, 1, soon, id, waiting))
 }
 
 func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
 	b := startGroup(t)
 	ordinary(t, b)
 	ordinary(t, b)
-	settled(t, b, 2, 10*time.Second)
+	settles(t, b, 2, 10*time.Second)
 	var dead []string
 	for range 5 {
 		s := speak(t, b)
@@ -276,7 +276,7 @@ func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
 		}
 		s.conn.Close()
 	}
-	t.Log("settled in", settled(t, b, 2, soon, dead...))
+	t.Log("settled in", settles(t, b, 2, soon, dead...))
 }
 
 // holdingBack is a leader that beats and does not join again, for longer than a session: as one that has work to finish.
@@ -353,6 +353,35 @@ func TestAMemberThatWaitsForItsLeadersSyncIsKept(t *testing.T) {
 	}
 }
 
+// A member that is settled is told from a dead one by what is heard of it within half of its session.
+func TestAMemberWhoseConnectionEndedLeavesUnlessItIsHeardOf(t *testing.T) {
+	b := startGroup(t)
+	first := speak(t, b)
+	one, generation := first.alone()
+	beats := speak(t, b)
+	for range 3 { // each by another connection
+		if code := beats.beat(one, generation); code != 0 {
+			t.Fatalf("heartbeat: code %d", code)
+		}
+		beats.conn.Close()
+		beats = speak(t, b)
+	}
+	until := time.Now().Add(testSession)
+	first.conn.Close() // and one by which nothing has been heard of late
+	eventually(t, func() bool {
+		if code := beats.beat(one, generation); code != 0 {
+			t.Fatalf("heartbeat: code %d", code)
+		}
+		return time.Now().After(until)
+	})
+	began := time.Now()
+	beats.conn.Close()
+	awaited(t, b, "Empty", 0)
+	if took := time.Since(began); took >= testSession {
+		t.Errorf("it left after %v, its session is %v", took, testSession)
+	}
+}
+
 // One that has lost nothing but its connection is the same member by another.
 func TestAMemberThatComesBackByAnotherConnectionIsKept(t *testing.T) {
 	b := startGroup(t)
@@ -406,7 +435,7 @@ func TestAMemberThatLeavesWhileItWaitsForTheLeaderDoesNotKeepTheOthersWaiting(t 
 		t.Errorf("code %d, %v", r.ErrorCode, err)
 	}
 	third.conn.Close()
-	settled(t, b, 1, soon, one, two, three)
+	settles(t, b, 1, soon, one, two, three)
 }
 
 func (all *members) waiting(id memberID) bool {
