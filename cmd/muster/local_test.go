@@ -78,7 +78,14 @@ func (l *local) start(t *testing.T, args ...string) {
 	l.ended = ended
 	go func() { ended <- up.Wait() }()
 	t.Cleanup(func() {
-		_ = up.Process.Kill() // fails once it has ended
+		// In order, so that nothing writes any more into the directory that is removed next. One that has ended cannot be told.
+		if up.Process.Signal(syscall.SIGINT) == nil {
+			select {
+			case <-ended:
+			case <-time.After(60 * time.Second):
+				_ = up.Process.Kill() // fails once it has ended
+			}
+		}
 		if t.Failed() {
 			t.Logf("muster up printed:\n%s", l.out)
 			for _, log := range []string{"registry", "sink", "gateway", "retention", "clickhouse", "kafka", "fleet"} {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,6 +32,13 @@ func (l *local) readme(t *testing.T) {
 	all := blocks(t)
 	if len(all) < 4 {
 		t.Fatalf("%d blocks of commands", len(all))
+	}
+	docs, err := filepath.Abs("../../docs")
+	if err == nil {
+		err = os.Symlink(docs, filepath.Join(l.dir, "docs"))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	port := regexp.MustCompile(`127\.0\.0\.1:(\d+)`)
 	for _, block := range all {
