@@ -27,26 +27,33 @@ func (f *frame) warehouse() (*warehouse.Warehouse, stack.Dir, stack.Instance, er
 	return w, dir, inst, err
 }
 
+// onWarehouse is what a verb runs that asks the warehouse alone.
+func (f *frame) onWarehouse(do func(context.Context, *warehouse.Warehouse) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		w, _, _, err := f.warehouse()
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		return do(cmd.Context(), w)
+	}
+}
+
 func migrate(f *frame) *cobra.Command {
 	return &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the warehouse to this program's schema; may be repeated",
 		Long:  "Exit codes: 0 done; 4 a table of the schema was dropped, and only a rebuild brings back what it held.",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			w, _, _, err := f.warehouse()
+		RunE: f.onWarehouse(func(ctx context.Context, w *warehouse.Warehouse) error {
+			if err := w.Migrate(ctx, func(line string) { f.say("%s", line) }); err != nil {
+				return err
+			}
+			v, err := w.Version(ctx)
 			if err != nil {
 				return err
 			}
-			defer w.Close()
-			if err := w.Migrate(cmd.Context(), func(line string) { f.say("%s", line) }); err != nil {
-				return err
-			}
-			v, err := w.Version(cmd.Context())
-			if err != nil {
-				return err
-			}
-			missing, err := w.Missing(cmd.Context())
+			missing, err := w.Missing(ctx)
 			if err != nil {
 				return err
 			}
@@ -59,7 +66,7 @@ func migrate(f *frame) *cobra.Command {
 				err = finding{fmt.Errorf("dropped since they were made: %s; muster rebuild --yes brings them back from the log", strings.Join(missing, ", "))}
 			}
 			return err
-		},
+		}),
 	}
 }
 
@@ -76,13 +83,8 @@ func ledger(f *frame) *cobra.Command {
 		Short: "Hold the warehouse to its ledger: nothing missing, nothing double, every value counted",
 		Long:  "Exit codes: 0 all in order; 4 a finding.",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			w, _, _, err := f.warehouse()
-			if err != nil {
-				return err
-			}
-			defer w.Close()
-			report, err := w.Audit(cmd.Context())
+		RunE: f.onWarehouse(func(ctx context.Context, w *warehouse.Warehouse) error {
+			report, err := w.Audit(ctx)
 			if err != nil {
 				return err
 			}
@@ -95,7 +97,7 @@ func ledger(f *frame) *cobra.Command {
 				err = finding{errors.New("the warehouse and its ledger disagree: the report says where")}
 			}
 			return err
-		},
+		}),
 	})
 	return cmd
 }
