@@ -51,10 +51,16 @@ func TestCurlSendsAReadingAsItStands(t *testing.T) {
 	if got := run([]byte(`{"readings":7}`), json...); !strings.Contains(got, `"field":"readings"`) || !strings.Contains(got, "\n422 ") {
 		t.Errorf("%s", got)
 	}
-	// A large body, for which curl asks first (Expect: 100-continue). Over HTTP/2 it does not ask, and curl 7 now and then
-	// drops an answer that comes before its body has ended, though RFC 9113, 8.1 lets a server do that.
-	if got := run(bytes.Repeat([]byte(" "), 5<<20), append(json, "--http1.1")...); !strings.Contains(got, `"limit":4194304`) || !strings.Contains(got, "\n413 ") {
+	// A large body, for which curl asks first over HTTP/1.1 (Expect: 100-continue). Over HTTP/2 it does not ask, and the
+	// answer comes before the body has ended, which curl 7 does not always bear.
+	large := bytes.Repeat([]byte(" "), 5<<20)
+	if got := run(large, append(json, "--http1.1")...); !strings.Contains(got, `"limit":4194304`) || !strings.Contains(got, "\n413 ") {
 		t.Errorf("%s", got)
+	}
+	for range 10 {
+		if got := run(large, append(json, "--http2")...); !strings.Contains(got, `"limit":4194304`) || !strings.HasSuffix(got, "\n413 2") {
+			t.Errorf("%s", got)
+		}
 	}
 	if n := len(s.records(record.TopicTelemetry)); n != 4 {
 		t.Errorf("%d records", n)

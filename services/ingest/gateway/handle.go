@@ -61,8 +61,9 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	c := g.calls.Get().(*call)
 	c.begin(s)
 	who, _ := r.Context().Value(callerKey{}).(caller)
+	src := bodyOf(r, who.peer)
 	p := g.admit(c, r, who.peer)
-	reason, p := g.take(c, p, r.Body, r.ContentLength, r.Header)
+	reason, p := g.take(c, p, src, r.ContentLength, r.Header)
 	// Counted before it is said: whoever has the answer finds it in the counters.
 	g.metrics.answered[s][reason].Add(1)
 	if who.line != nil {
@@ -72,6 +73,7 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 		who.line.Done(r.ContentLength)
 	}
 	if p != nil {
+		g.drain(w, r, c, p, src)
 		g.refuse(w, r, c, p)
 	} else {
 		g.confirm(w, c, reason)
@@ -170,6 +172,10 @@ func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
 	if peer.Err != nil {
 		c.hangUp = true
 		return c.problemf(answer.BadIdentity, "certificate", 0, "The client certificate names no device of this fleet: %v.", peer.Err)
+	}
+	if c.at.After(peer.Until) {
+		c.hangUp = true
+		return c.problemf(answer.BadIdentity, "certificate", 0, "The client certificate has expired on %s, while the connection was open. Renew it and connect again.", peer.Until.UTC().Format(time.RFC3339))
 	}
 	if peer.Crowded {
 		c.hangUp = true

@@ -213,12 +213,15 @@ type conn struct {
 	address netip.Prefix
 	peer    Peer
 	holds   bool // a slot of the device
+	counted bool // HTTP/2: bytes are counted as chatter until a request accounts for them
 	once    sync.Once
 	err     error
 }
 
 func (c *conn) identify(d *Door, s tls.ConnectionState) {
 	c.peer.Device, c.peer.Err = identify(d.trustDomain, s.PeerCertificates[0])
+	c.peer.Until = s.PeerCertificates[0].NotAfter
+	c.counted, c.peer.chatter.began = s.NegotiatedProtocol == "h2", time.Now()
 	if c.peer.Err == nil {
 		c.holds = d.devices.Take(c.peer.Device)
 		c.peer.Crowded = !c.holds
@@ -226,6 +229,16 @@ func (c *conn) identify(d *Door, s tls.ConnectionState) {
 	d.mu.Lock()
 	d.conns[c] = struct{}{}
 	d.mu.Unlock()
+}
+
+// Read ends the connection of one who only chatters.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.counted && !c.peer.chatter.came(n) {
+		c.door.metrics.chatter.Inc()
+		return 0, errors.Join(errChatter, c.Close())
+	}
+	return n, err
 }
 
 // Close closes once; the slots come back with the first call.

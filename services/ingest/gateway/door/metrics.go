@@ -15,6 +15,7 @@ type metrics struct {
 	refused    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 	closed     prometheus.Counter
+	chatter    prometheus.Counter
 }
 
 // Reasons for which a connection is refused before its handshake, and for which handshakes fail.
@@ -51,6 +52,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "muster_gateway_connections_ended_total",
 			Help: "Open connections closed because the device was revoked.",
 		}),
+		chatter: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_gateway_connections_chatter_total",
+			Help: "Connections of HTTP/2 closed because they brought frames and no messages.",
+		}),
 	}
 	for _, c := range []string{refusedTotal, refusedAddress} {
 		m.refused.WithLabelValues(c)
@@ -58,7 +63,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, c := range []string{failedTimeout, failedCertificate, failedPlain, failedClosed, failedProtocol} {
 		m.handshakes.WithLabelValues(c)
 	}
-	reg.MustRegister(m.open, m.accepted, m.refused, m.handshakes, m.closed)
+	reg.MustRegister(m.open, m.accepted, m.refused, m.handshakes, m.closed, m.chatter)
 	return m
 }
 

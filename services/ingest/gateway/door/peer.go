@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"time"
 
 	"muster.dev/proto/identity"
 )
@@ -13,9 +14,16 @@ type Peer struct {
 	Device identity.Device
 	// Err is why the certificate names no device; Device is empty then.
 	Err error
+	// Until is the end of the certificate. A connection may outlive it.
+	Until time.Time
 	// Crowded: the device holds as many connections as it may, this one is to be refused.
 	Crowded bool
+
+	chatter chatter
 }
+
+// Account says that a request brought n bytes of the wire, with its frames and headers.
+func (p *Peer) Account(n int64) { p.chatter.account(n) }
 
 // PeerOf is the peer of a connection that Accept gave.
 func PeerOf(c net.Conn) *Peer {
