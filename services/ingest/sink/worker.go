@@ -34,6 +34,7 @@ type worker struct {
 
 	keys    map[rows.Key]claim // memory of the last draft, for the next; of the worker's goroutine
 	records []*kgo.Record
+	stored  bool // a plan of this worker has landed; of the worker's goroutine
 
 	lease sync.Mutex // held over each commit; guards live
 	live  bool
@@ -272,10 +273,18 @@ func (w *worker) closePlan(ctx context.Context, p plan.Plan, d *draft) error {
 		return err
 	}
 	w.sink.crash.at(atCommitAcked)
-	w.begin.salt = ""
+	w.begin.salt, w.stored = "", true
 	w.sink.underWay.end(w)
 	d.settle(time.Now())
 	return nil
+}
+
+// linger is how long a draft gathers. The first after a takeover has records that waited for the takeover already.
+func (w *worker) linger() time.Duration {
+	if w.stored {
+		return w.sink.cfg.Linger
+	}
+	return w.sink.cfg.Linger / 5
 }
 
 // gather fills a draft until it is full, old enough, or its bytes are needed elsewhere.
@@ -294,7 +303,7 @@ func (w *worker) gather(ctx context.Context, at int64) (*draft, error) {
 		}
 		if deadline.IsZero() {
 			w.sink.underWay.begin(w)
-			deadline = time.Now().Add(w.sink.cfg.Linger)
+			deadline = time.Now().Add(w.linger())
 			if err := d.open(ctx, records[0]); err != nil {
 				d.hold(records)
 				return d, err
