@@ -34,7 +34,7 @@ type worker struct {
 
 	keys    map[rows.Key]claim // memory of the last draft, for the next; of the worker's goroutine
 	records []*kgo.Record
-	stored  bool // a plan of this worker has landed; of the worker's goroutine
+	stored  bool // a plan that this worker made has landed; of the worker's goroutine
 
 	lease sync.Mutex // held over each commit; guards live
 	live  bool
@@ -263,6 +263,7 @@ func (w *worker) storeOne(ctx context.Context, at int64) (int64, error) {
 	if err := w.closePlan(ctx, p, d); err != nil {
 		return at, err
 	}
+	w.stored = true
 	return p.To + 1, nil
 }
 
@@ -273,7 +274,7 @@ func (w *worker) closePlan(ctx context.Context, p plan.Plan, d *draft) error {
 		return err
 	}
 	w.sink.crash.at(atCommitAcked)
-	w.begin.salt, w.stored = "", true
+	w.begin.salt = ""
 	w.sink.underWay.end(w)
 	d.settle(time.Now())
 	return nil
