@@ -146,9 +146,7 @@ func (c *Conn[M]) Read(p []byte) (int, error) {
 			c.leave(p[:n], n)
 			return n, err
 		}
-		goesOn := c.answer(p[size:whole])
-		c.lane.busy.Add(-1)
-		if !goesOn {
+		if !c.answer(p[size:whole]) {
 			return 0, io.EOF
 		}
 		if err != nil {
@@ -181,6 +179,7 @@ func (c *Conn[M]) rest(p []byte, n int) (int, error) {
 }
 
 func (c *Conn[M]) answer(body []byte) (goesOn bool) {
+	defer c.lane.busy.Add(-1) // net/http recovers what panics
 	// One deadline is for the client's silence and for a client that does not read its answers. It is moved now and
 	// then, since each move costs a timer of the runtime; so it is late by as much, and never early.
 	if now := time.Now(); c.until.Sub(now) < c.lane.idle {
