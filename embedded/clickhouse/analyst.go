@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -57,11 +58,21 @@ func isFixed(name string) bool {
 	return slices.Contains(fixed, name) || slices.ContainsFunc(fixedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// check refuses what an analyst may not say.
-func (l Limits) check(sql string, s statement) error {
-	if !slices.Contains(analystVerbs, s.verb) {
-		return exceptionf(codeReadonly, "Cannot execute query in readonly mode: without credentials only SELECT, SHOW, DESCRIBE, EXPLAIN and EXISTS are answered. (READONLY)")
+// refusal is what is wrong with a statement that does not begin with one of analystVerbs. Whether it is a statement at
+// all the engine is asked, as an analyst asks: it parses it as a text, and runs nothing of it.
+func (q *request) refusal(sql string) error {
+	const parsing = "SELECT formatQuery("
+	parsed := parsing + literal(sql) + ") FORMAT Null"
+	var e *exception
+	if err := q.run(parsed, parse(parsed), nil); errors.As(err, &e) && e.Code == codeSyntax {
+		said, _, _ := strings.Cut(e.Message, ": In scope "+parsing)
+		return &exception{codeSyntax, said + ". (SYNTAX_ERROR)"}
 	}
+	return exceptionf(codeReadonly, "Cannot execute query in readonly mode: without credentials only SELECT, SHOW, DESCRIBE, EXPLAIN and EXISTS are answered. (READONLY)")
+}
+
+// check refuses what an analyst may not say in a statement that reads.
+func (l Limits) check(sql string, s statement) error {
 	capped := l.capped()
 	settings := false
 	for i, t := range s.tokens {

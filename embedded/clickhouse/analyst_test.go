@@ -87,6 +87,31 @@ func TestAnAnalystCannotWriteNorReachOutOfTheStore(t *testing.T) {
 	}
 }
 
+// Neither what is no statement nor what is one that writes is run.
+func TestAnAnalystIsToldASyntaxErrorAsAServiceIs(t *testing.T) {
+	db := newDatabase(t)
+	must(t, "CREATE TABLE "+db+".t (a UInt8) ENGINE = MergeTree ORDER BY a")
+	for _, q := range []string{"SELEC 1", "selec *\nFROM t -- 'it''s' \\", "1 + 1", "SELECT 1 WHERE"} {
+		service, analyst := post(t, true, q, "", "database", db), post(t, false, q, "", "database", db)
+		if analyst.status != http.StatusBadRequest || analyst.code != "62" || analyst.body != service.body {
+			t.Errorf("%q: %d, code %s: %q, and a service is told %q", q, analyst.status, analyst.code, analyst.body, service.body)
+		}
+	}
+	for _, q := range []string{"'); SET ROLE ALL --", `\'); DROP TABLE t; --`, "-- nothing", "(DROP TABLE t)\x00", ") FORMAT Null", "INSERT INTO 1"} {
+		if r := post(t, false, q, "", "database", db); r.code != "62" || strings.Contains(r.body, "formatQuery") {
+			t.Errorf("%q: %d, code %s: %q", q, r.status, r.code, r.body)
+		}
+	}
+	for _, q := range []string{"DROP TABLE t", "INSERT INTO t VALUES (1)", "INSERT INTO t FORMAT CSV\n1", "SET ROLE ALL", "EXECUTE AS default SELECT 1", "SYSTEM SHUTDOWN"} {
+		if r := post(t, false, q, "", "database", db); r.status != http.StatusForbidden || r.code != "164" {
+			t.Errorf("%q: %d, code %s: %q", q, r.status, r.code, r.body)
+		}
+	}
+	if got := must(t, "SELECT count() FROM "+db+".t"); got != "0" {
+		t.Errorf("%s rows were written", got)
+	}
+}
+
 func TestAnAnalystsQueryIsBoundedInMemoryTimeAndResult(t *testing.T) {
 	newDatabase(t)
 	for name, c := range map[string]struct{ query, code string }{

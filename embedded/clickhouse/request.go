@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +126,9 @@ func (q *request) serve() error {
 		return exceptionf(48, "INTO OUTFILE and FROM INFILE are for a client's files, and not allowed over HTTP. (NOT_IMPLEMENTED)")
 	}
 	if q.analyst {
+		if !slices.Contains(analystVerbs, st.verb) {
+			return q.refusal(sql)
+		}
 		if err := q.s.cfg.Analysts.check(sql, st); err != nil {
 			return err
 		}
