@@ -1,6 +1,6 @@
 // Package daemon is the life of one process: how it is configured, how it starts, how it says that it is well,
 // how it stops, and with which code it ends. Every service's main and every part of the local stack is one call
-// of Main or Execute.
+// of Main or Execute; what does one thing and ends is one call of Job.
 //
 // The order of things:
 //

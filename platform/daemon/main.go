@@ -35,6 +35,44 @@ func Main(name string, cfg any, run RunFunc) {
 	os.Exit(Execute(ctx, Program{Name: name, Config: cfg, Run: run}, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+const configUsage = "YAML `FILE`; MUSTER_<SECTION>_<KEY> in the environment overrides it"
+
+// JobFunc does what a Job is for; say tells a person how far it is.
+type JobFunc[C any] func(ctx context.Context, cfg C, say func(line string)) error
+
+// Job is the whole of a main function that does one thing and ends: it is configured as a process is, and says on
+// stderr what it does; nobody asks it how it is. cfg holds the defaults.
+func Job[C any](name string, cfg C, do JobFunc[C]) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	code := ExecuteJob(ctx, name, cfg, do, os.Args[1:], os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// ExecuteJob reads the command line (--config FILE) and the configuration, does the job, and returns the exit code.
+func ExecuteJob[C any](ctx context.Context, name string, cfg C, do JobFunc[C], args []string, stderr io.Writer) int {
+	say := func(line string) { fmt.Fprintf(stderr, "%s: %s\n", name, line) }
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "", configUsage)
+	if err := flags.Parse(args); err != nil {
+		return ExitUsage // Parse has said why
+	}
+	if flags.NArg() > 0 {
+		say(fmt.Sprintf("unexpected argument %q", flags.Arg(0)))
+		return ExitUsage
+	}
+	if err := Load(*path, &cfg, os.LookupEnv); err != nil {
+		say(err.Error())
+		return ExitUsage
+	}
+	if err := do(ctx, cfg, say); err != nil {
+		say(err.Error())
+		return ExitFailed
+	}
+	return ExitOK
+}
+
 // Program is what Execute runs.
 type Program struct {
 	Name      string
@@ -49,7 +87,7 @@ type Program struct {
 func Execute(ctx context.Context, prog Program, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet(prog.Name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("config", "", "YAML `FILE`; MUSTER_<SECTION>_<KEY> in the environment overrides it")
+	path := flags.String("config", "", configUsage)
 	check := flags.Bool("check", false, "validate the configuration and exit")
 	dump := flags.Bool("dump", false, "print the effective configuration, secrets redacted, and exit")
 	if err := flags.Parse(args); err != nil {
