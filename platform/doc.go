@@ -1,4 +1,4 @@
 // Package platform is the root of what every service stands on: the log (eventlog), the read side of the
-// registry (roster), ClickHouse (warehouse) and the life of one process (daemon). What only one service
-// uses does not belong here.
+// registry (roster), ClickHouse (warehouse), the life of one process (daemon) and how faults are waited out (outage).
+// What only one service uses does not belong here.
 package platform

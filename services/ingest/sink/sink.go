@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"muster.dev/platform/daemon"
+	"muster.dev/platform/outage"
 	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
 	"muster.dev/services/ingest/sink/rows"
@@ -92,11 +92,7 @@ func (s *Sink) putSheet(sheet *rows.Sheet) { s.sheets.Put(sheet) }
 // Run follows the log until ctx ends, and returns nil then. A session that breaks is begun anew, with backoff: what
 // it left half done is in the group's commits. It may be called once.
 func (s *Sink) Run(ctx context.Context) error {
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval = 200 * time.Millisecond
-	wait.MaxInterval = 10 * time.Second
-	wait.MaxElapsedTime = 0 // to stop following would be to lose data in the end; ctx ends it
-	wait.Reset()
+	faults := outage.New(200*time.Millisecond, 10*time.Second)
 	for {
 		began := time.Now()
 		err := s.follow(ctx)
@@ -104,19 +100,15 @@ func (s *Sink) Run(ctx context.Context) error {
 			return nil
 		}
 		if time.Since(began) > time.Minute {
-			wait.Reset()
+			faults.Over()
 		}
-		pause := wait.NextBackOff()
+		wait := faults.Next()
 		if errors.Is(err, errTopicChanged) {
-			pause = 200 * time.Millisecond
+			wait = 200 * time.Millisecond
 		}
 		s.m.sessions.Inc()
-		s.log.Warn("the session with the group ended: beginning another", "error", err, "in", pause)
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		s.log.Warn("the session with the group ended: beginning another", "error", err, "in", wait)
+		if !outage.Pause(ctx, wait) {
 			return nil
 		}
 	}

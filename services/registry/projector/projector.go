@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/outage"
 	"muster.dev/platform/warehouse"
 	"muster.dev/proto/record"
 )
@@ -64,22 +64,16 @@ func New(s Settings) *Projector {
 
 // Run projects until ctx ends. It waits out every fault of the log and the warehouse.
 func (p *Projector) Run(ctx context.Context) error {
-	exp := backoff.NewExponentialBackOff()
-	exp.InitialInterval, exp.MaxInterval = 200*time.Millisecond, 10*time.Second
-	exp.MaxElapsedTime = 0 // the warehouse's outage may last: ctx is the limit
+	faults := outage.New(200*time.Millisecond, 10*time.Second)
 	for {
-		err := p.project(ctx, exp.Reset)
+		err := p.project(ctx, faults.Over)
 		if ctx.Err() != nil {
 			return nil
 		}
 		p.failed.Inc()
-		wait := exp.NextBackOff()
+		wait := faults.Next()
 		p.logger.Warn("the projection of devices begins anew", "error", err, "in", wait.String())
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !outage.Pause(ctx, wait) {
 			return nil
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"muster.dev/platform/outage"
 	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
 	"muster.dev/services/registry/decide"
@@ -57,9 +57,7 @@ func New(s Settings) *Controller {
 
 // Run looks every interval until ctx ends, and waits out every fault.
 func (c *Controller) Run(ctx context.Context) error {
-	exp := backoff.NewExponentialBackOff()
-	exp.InitialInterval, exp.MaxInterval = 200*time.Millisecond, 10*time.Second
-	exp.MaxElapsedTime = 0 // the warehouse's outage may last: ctx is the limit
+	faults := outage.New(200*time.Millisecond, 10*time.Second)
 	for {
 		wait := c.cfg.Interval
 		look, cancel := context.WithTimeout(ctx, time.Minute)
@@ -70,16 +68,12 @@ func (c *Controller) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			c.failed.Inc()
-			wait = exp.NextBackOff()
+			wait = faults.Next()
 			c.logger.Warn("a look at the overflow table failed", "error", err, "again_in", wait.String())
 		default:
-			exp.Reset()
+			faults.Over()
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !outage.Pause(ctx, wait) {
 			return nil
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/outage"
 	"muster.dev/platform/principals"
 	"muster.dev/proto/record"
 	"muster.dev/services/registry/decide"
@@ -114,11 +114,9 @@ func (w *Writer) Ready() error {
 // Run takes the writer's place and serves until ctx ends. It returns eventlog.ErrFenced when another writer has taken
 // the place; every other fault of the log is waited out.
 func (w *Writer) Run(ctx context.Context) error {
-	exp := backoff.NewExponentialBackOff()
-	exp.InitialInterval, exp.MaxInterval = 50*time.Millisecond, 2*time.Second
-	exp.MaxElapsedTime = 0 // the log's outage may last: ctx is the limit
+	faults := outage.New(50*time.Millisecond, 2*time.Second)
 	for {
-		err := w.reign(ctx, exp.Reset)
+		err := w.reign(ctx, faults.Over)
 		switch {
 		case errors.Is(err, eventlog.ErrFenced):
 			return fmt.Errorf("registry's log: %w", err)
@@ -127,11 +125,8 @@ func (w *Writer) Run(ctx context.Context) error {
 		}
 		w.metrics.refolds.Inc()
 		w.logger.Warn("the registry's log fails; taking the writer's place again", "error", err)
-		timer := time.NewTimer(exp.NextBackOff())
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !outage.Pause(ctx, faults.Next()) {
+			return nil
 		}
 	}
 }

@@ -1,0 +1,38 @@
+package outage
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// Outage is one outage after another of the same thing. It is for one goroutine.
+type Outage struct{ exp *backoff.ExponentialBackOff }
+
+// New begins with waits around first, each longer than the one before, up to most.
+func New(first, most time.Duration) Outage {
+	exp := backoff.NewExponentialBackOff()
+	exp.InitialInterval, exp.MaxInterval = first, most
+	exp.MaxElapsedTime = 0 // the library's default gives up after a quarter of an hour
+	exp.Reset()            // it was made with the library's first interval
+	return Outage{exp}
+}
+
+// Next is how long to wait before the next try.
+func (o Outage) Next() time.Duration { return o.exp.NextBackOff() }
+
+// Over says that a try succeeded: the next outage begins with a short wait.
+func (o Outage) Over() { o.exp.Reset() }
+
+// Pause waits, and says whether it did: false is the end of ctx.
+func Pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
