@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -97,5 +96,3 @@ func (c *call) problemf(r answer.Reason, field string, limit int64, format strin
 	c.problem = answer.Problem{Reason: r, Field: field, Limit: limit, Detail: fmt.Sprintf(format, args...)}
 	return &c.problem
 }
-
-func decimal(n int) string { return strconv.Itoa(n) }

@@ -35,7 +35,7 @@ type Config struct {
 	RosterMaxAge time.Duration `yaml:"roster_max_age"`
 	// WatermarkEvery is the time between two watermarks of each partition.
 	WatermarkEvery time.Duration `yaml:"watermark_every"`
-	// DrainTimeout is how long open requests, and then the log, are waited for at the end.
+	// DrainTimeout is how long the log is waited for at the end, when open requests have been answered.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
 	Limits Limits `yaml:"limits"`
@@ -186,6 +186,11 @@ func (l Limits) producer() eventlog.ProducerSettings {
 	s := eventlog.DefaultProducerSettings()
 	s.MaxBufferedRecords, s.MaxBufferedBytes = l.BufferedRecords, l.BufferedBytes
 	return s
+}
+
+// writeTimeout counts from the end of a request's headers: its body, the log's answer, and the writing of ours.
+func (c Config) writeTimeout() time.Duration {
+	return c.Limits.BodyTimeout + c.AckTimeout + 5*time.Second
 }
 
 // name is the gateway's name in its watermarks.

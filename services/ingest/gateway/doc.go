@@ -2,7 +2,7 @@
 // other. A request walks through the rooms in this order:
 //
 //	door    the connection: caps, TLS, who the certificate says it is
-//	repeat  a head that was read before: not again; net/http has all the others
+//	fastpath  a head that was read before: not again; net/http has all the others
 //	admit   before a byte is buffered: enrolled? within its rate? room for the bytes?
 //	body    the bytes: bounded, decompressed, never too slow
 //	decode  proto/batch or proto/event: the compact form passes as it came, other forms are transcoded

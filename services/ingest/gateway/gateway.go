@@ -19,8 +19,8 @@ import (
 	"muster.dev/proto/identity"
 	"muster.dev/services/ingest/gateway/admit"
 	"muster.dev/services/ingest/gateway/door"
+	"muster.dev/services/ingest/gateway/fastpath"
 	"muster.dev/services/ingest/gateway/recent"
-	"muster.dev/services/ingest/gateway/repeat"
 )
 
 // Gateway is one running gateway.
@@ -35,7 +35,7 @@ type Gateway struct {
 
 	rates    *admit.Rates
 	asked    *admit.Rates // traces that devices ask for, all devices as one
-	lane     *repeat.Lane[heading]
+	fast     *fastpath.Path[heading]
 	requests *admit.Budget
 	bytes    *admit.Budget
 	recent   *recent.Window
@@ -78,7 +78,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 		g.tracer = p.Tracer
 	}
 	g.calls.New = func() any { return newCall(g) }
-	g.lane = repeat.NewLane(cfg.Limits.IdleTimeout, g.again)
+	g.fast = fastpath.New(cfg.Limits.IdleTimeout, cfg.writeTimeout(), g.again)
 
 	// The last room of the path first: the process stops them in reverse, so that each drains into one that lives.
 	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.Limits.producer(), p.Metrics)
@@ -118,9 +118,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 		Handler:           http.HandlerFunc(g.handle),
 		ReadHeaderTimeout: l.HeaderTimeout,
 		// Counted from the first byte of a request, so the headers' share is part of it.
-		ReadTimeout: l.BodyTimeout,
-		// Counted from the end of the headers: the body, the log's answer, and the writing of ours.
-		WriteTimeout:   l.BodyTimeout + g.cfg.AckTimeout + 5*time.Second,
+		ReadTimeout:    l.BodyTimeout,
+		WriteTimeout:   g.cfg.writeTimeout(),
 		IdleTimeout:    l.IdleTimeout,
 		MaxHeaderBytes: l.HeaderBytes,
 		// What HTTP/2 buffers before a handler reads it is in nobody's budget, so it is kept small.
@@ -131,9 +130,10 @@ func (g *Gateway) serve(ctx context.Context) error {
 			who.line, _ = c.(*line)
 			return context.WithValue(ctx, callerKey{}, who)
 		},
+		ConnState: g.fast.State,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(g.lane.Listen(g.door)) }() // ends with the door, which is closed below
+	go func() { failed <- server.Serve(g.fast.Listen(g.door)) }() // ends with the door, which is closed below
 	select {
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("serve devices: %w", err), g.door.Close())
@@ -143,8 +143,8 @@ func (g *Gateway) serve(ctx context.Context) error {
 	// An open request may wait for the log as long as it always may; the connections of those that stay are cut.
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.AckTimeout+time.Second)
 	defer cancel()
-	// Nobody comes in any more; requests in the lane are answered before Shutdown takes their connections for idle ones.
-	err := errors.Join(g.door.Close(), g.lane.Drain(stop), server.Shutdown(stop))
+	// Nobody comes in any more; requests on the fast path are answered before Shutdown takes their connections for idle ones.
+	err := errors.Join(g.door.Close(), g.fast.Drain(stop), server.Shutdown(stop))
 	if err != nil {
 		g.log.Warn("requests were cut at the end", "error", err)
 		err = server.Close()

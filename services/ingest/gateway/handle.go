@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
 	"muster.dev/services/ingest/gateway/door"
-	"muster.dev/services/ingest/gateway/repeat"
+	"muster.dev/services/ingest/gateway/fastpath"
 )
 
 // The endpoints.
@@ -38,7 +39,7 @@ type heading struct {
 }
 
 // line is a connection of HTTP/1.1.
-type line = repeat.Conn[heading]
+type line = fastpath.Conn[heading]
 
 // caller is whose connection a request came on; line is nil over HTTP/2.
 type caller struct {
@@ -60,25 +61,24 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	g.metrics.received[s].Add(1)
 	c := g.calls.Get().(*call)
 	c.begin(s)
+	defer g.settle(c)
 	who, _ := r.Context().Value(callerKey{}).(caller)
 	src := bodyOf(r, who.peer)
 	p := g.admit(c, r, who.peer)
 	reason, p := g.take(c, p, src, r.ContentLength, r.Header)
 	// Counted before it is said: whoever has the answer finds it in the counters.
 	g.metrics.answered[s][reason].Add(1)
-	if who.line != nil {
-		if reason.Accepted() && repeat.Repeatable(r) {
-			who.line.Learn(r.ContentLength, c.heading)
-		}
-		who.line.Done(r.ContentLength)
+	if who.line != nil && reason.Accepted() {
+		who.line.Learn(r, c.heading)
 	}
 	if p != nil {
 		g.drain(w, r, c, p, src)
-		g.refuse(w, r, c, p)
-	} else {
-		g.confirm(w, c, reason)
+		if p.Reason == answer.Method {
+			w.Header().Set("Allow", http.MethodPost)
+		}
 	}
-	c.release()
+	said := g.reply(c, reason, p)
+	_ = said.Send(w, r) // an error means that the device has gone: it will send the same seq again
 }
 
 // again is a request whose head is the one of a message that was stored before it on its connection: handle, but for
@@ -87,6 +87,7 @@ func (g *Gateway) again(conn *line, h heading, p []byte) (goesOn bool) {
 	g.metrics.received[h.stream].Add(1)
 	c := g.calls.Get().(*call)
 	c.begin(h.stream)
+	defer g.settle(c)
 	c.heading = h
 	refused := g.enter(c, door.PeerOf(conn))
 	if refused == nil {
@@ -95,9 +96,21 @@ func (g *Gateway) again(conn *line, h heading, p []byte) (goesOn bool) {
 	c.src.Reset(p)
 	reason, refused := g.take(c, refused, &c.src, int64(len(p)), nil)
 	g.metrics.answered[h.stream][reason].Add(1)
-	goesOn = g.say(conn, c, reason, refused)
+	said := g.reply(c, reason, refused)
+	c.wire = said.Append(c.wire[:0], time.Now())
+	_, err := conn.Write(c.wire)
+	return err == nil && !said.Close
+}
+
+// settle ends a call, also one that panics: what it holds is given back, and net/http ends its connection and no other.
+func (g *Gateway) settle(c *call) {
+	if v := recover(); v != nil {
+		c.spoiled.Store(true) // nobody knows who still looks at it
+		c.release()
+		g.log.Error("a request panicked", "device", string(c.device.ID), "stream", c.stream.String(), "panic", v, "stack", string(debug.Stack()))
+		panic(http.ErrAbortHandler) // which net/http does not log again
+	}
 	c.release()
-	return goesOn
 }
 
 // take carries the message to the log, or says why not; refused is why it goes no further than its headers. header is

@@ -91,7 +91,7 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "muster_gateway_repeated_requests_total",
 			Help: "Requests answered without reading their headers again, which were those of the one before; a part of what was received.",
-		}, func() float64 { return float64(g.lane.Answered()) }),
+		}, func() float64 { return float64(g.fast.Answered()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "muster_gateway_requests_in_flight",
 			Help: "Requests at work now.",

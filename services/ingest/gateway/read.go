@@ -5,12 +5,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
-	"time"
 
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
-	"muster.dev/services/ingest/gateway/repeat"
+	"muster.dev/services/ingest/gateway/fastpath"
 )
 
 // read takes the body into the call's memory.
@@ -49,51 +47,19 @@ func (g *Gateway) read(c *call, src io.Reader, declared int64) *answer.Problem {
 	}
 }
 
-// confirm tells the device that the log has the message.
-func (g *Gateway) confirm(w http.ResponseWriter, c *call, reason answer.Reason) {
-	c.receipt.Duplicate = reason == answer.Duplicate
-	c.reply = c.receipt.Append(c.reply[:0])
-	w.Header()["Content-Type"] = typeJSON
-	// An error means that the device has gone: it will send the same seq again.
-	_, _ = w.Write(c.reply)
-}
-
-// refuse tells the device why not.
-func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, c *call, p *answer.Problem) {
-	h := w.Header()
-	h["Content-Type"] = typeProblem
-	if s := p.Retry(); s > 0 {
-		h.Set("Retry-After", decimal(s))
-	}
-	if p.Reason == answer.Method {
-		h.Set("Allow", http.MethodPost)
-	}
-	if c.hangUp {
-		h.Set("Connection", "close")
-	}
-	c.reply = p.Append(c.reply[:0])
-	w.WriteHeader(p.Reason.Status())
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(c.reply) // as above
-	}
-	g.note(c, p)
-}
-
-// say tells what confirm and refuse tell, and whether the connection goes on.
-func (g *Gateway) say(conn *line, c *call, reason answer.Reason, p *answer.Problem) (goesOn bool) {
-	a := repeat.Answer{Status: reason.Status(), Type: answer.Type, Close: c.hangUp || g.draining.Load()}
-	if p != nil {
-		a.Type, a.RetryAfter = answer.ProblemType, p.Retry()
-		c.reply = p.Append(c.reply[:0])
-		g.note(c, p)
+// reply is what the device is told. Its body is valid until the call is released.
+func (g *Gateway) reply(c *call, reason answer.Reason, refused *answer.Problem) fastpath.Answer {
+	a := fastpath.Answer{Status: reason.Status(), Type: answer.Type, Close: c.hangUp}
+	if refused != nil {
+		a.Type, a.RetryAfter = answer.ProblemType, refused.Retry()
+		c.reply = refused.Append(c.reply[:0])
+		g.note(c, refused)
 	} else {
 		c.receipt.Duplicate = reason == answer.Duplicate
 		c.reply = c.receipt.Append(c.reply[:0])
 	}
 	a.Body = c.reply
-	c.wire = a.Append(c.wire[:0], time.Now())
-	_, err := conn.Write(c.wire)
-	return err == nil && !a.Close
+	return a
 }
 
 // note logs a refusal, for somebody who looks for one device's.
@@ -103,9 +69,3 @@ func (g *Gateway) note(c *call, p *answer.Problem) {
 		g.log.DebugContext(ctx, "refused", "device", string(c.device.ID), "stream", c.stream.String(), "reason", p.Reason.String(), "detail", p.Detail)
 	}
 }
-
-// Header values that are shared by all answers and never changed.
-var (
-	typeJSON    = []string{answer.Type}
-	typeProblem = []string{answer.ProblemType}
-)

@@ -1,4 +1,4 @@
-package repeat_test
+package fastpath_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -19,8 +20,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"muster.dev/services/ingest/gateway/fastpath"
 	"muster.dev/services/ingest/gateway/gatewaytest"
-	"muster.dev/services/ingest/gateway/repeat"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,7 +47,7 @@ type connKey struct{}
 // what it says is lost when it closes one.
 type server struct {
 	t     testing.TB
-	lane  *repeat.Lane[meaning] // nil: net/http alone
+	fast  *fastpath.Path[meaning] // nil: net/http alone
 	conns chan net.Conn
 	gone  chan struct{}
 	tls   *tls.Config
@@ -55,24 +56,27 @@ type server struct {
 	ended chan struct{}
 }
 
-// server speaks TLS as the gateway does. Each runs in a bubble of its own time, in which waiting until nothing moves
+// writeWithin is the servers' WriteTimeout.
+const writeWithin = 20 * time.Second
+
+// serve starts one, which speaks TLS as the gateway does. Each runs in a bubble of its own time, in which waiting until nothing moves
 // makes it certain who has read what.
-func serve(t testing.TB, idle time.Duration, withLane bool) *server {
+func serve(t testing.TB, idle time.Duration, fast bool) *server {
 	t.Helper()
 	s := &server{t: t, conns: make(chan net.Conn), gone: make(chan struct{}), ended: make(chan struct{}), hold: make(chan struct{})}
 	s.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}}
-	var ln net.Listener = s
-	if withLane {
-		s.lane = repeat.NewLane(idle, s.again)
-		ln = s.lane.Listen(s)
-	}
 	s.http = &http.Server{
-		Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: idle,
+		Handler: http.HandlerFunc(s.handle), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: writeWithin, IdleTimeout: idle,
 		ErrorLog: log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			line, _ := c.(*repeat.Conn[meaning])
+			line, _ := c.(*fastpath.Conn[meaning])
 			return context.WithValue(ctx, connKey{}, line)
 		},
+	}
+	var ln net.Listener = s
+	if fast {
+		s.fast = fastpath.New(idle, writeWithin, s.again)
+		ln, s.http.ConnState = s.fast.Listen(s), s.fast.State
 	}
 	go func() { defer close(s.ended); _ = s.http.Serve(ln) }()
 	t.Cleanup(func() {
@@ -123,49 +127,46 @@ func (s *server) dial(protocols ...string) *tls.Conn {
 	return c
 }
 
-const refusedKind = "text/refused"
-
-func (s *server) words(m meaning, body []byte) (status int, said []byte) {
-	if strings.HasSuffix(m.path, "/held") {
+// answer says what the server of the tests understood. Paths and bodies say what it does besides.
+func (s *server) answer(m meaning, body []byte) fastpath.Answer {
+	switch path := m.path[strings.LastIndexByte(m.path, '/'):]; path {
+	case "/held":
 		<-s.hold
+	case "/panics":
+		if string(body) == "panic" {
+			panic("on the fast path or off it")
+		}
 	}
-	status = http.StatusOK
-	if m.kind == refusedKind {
-		status = http.StatusTooManyRequests
+	a := fastpath.Answer{Status: http.StatusOK, Type: "text/plain", Body: fmt.Appendf(nil, "%s %s %d %08x", m.path, m.kind, len(body), crc32.ChecksumIEEE(body))}
+	switch {
+	case bytes.HasPrefix(body, []byte("refuse")):
+		a.Status, a.RetryAfter = http.StatusTooManyRequests, 7
+	case bytes.HasPrefix(body, []byte("end")):
+		a.Status, a.Close = http.StatusForbidden, true
+	case bytes.HasPrefix(body, []byte("say much")):
+		a.Body = bytes.Repeat(a.Body, 100)
 	}
-	return status, fmt.Appendf(nil, "%s %s %d %08x", m.path, m.kind, len(body), crc32.ChecksumIEEE(body))
+	return a
 }
 
 func (s *server) handle(w http.ResponseWriter, r *http.Request) {
-	line, _ := r.Context().Value(connKey{}).(*repeat.Conn[meaning])
 	m := meaning{r.Method + r.URL.RequestURI(), r.Header.Get("Content-Type")}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, "cut", http.StatusBadRequest)
 		return
 	}
-	status, said := s.words(m, body)
-	if line != nil {
-		if repeat.Repeatable(r) {
-			line.Learn(r.ContentLength, m)
-		}
-		line.Done(r.ContentLength)
+	a := s.answer(m, body)
+	if line, _ := r.Context().Value(connKey{}).(*fastpath.Conn[meaning]); line != nil && a.Status == http.StatusOK {
+		line.Learn(r, m)
 	}
-	w.Header()["Content-Type"] = []string{"text/plain"}
-	if status != http.StatusOK {
-		w.Header()["Retry-After"] = []string{"7"}
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write(said)
+	_ = a.Send(w, r)
 }
 
-func (s *server) again(c *repeat.Conn[meaning], m meaning, body []byte) bool {
-	a := repeat.Answer{Type: "text/plain"}
-	if a.Status, a.Body = s.words(m, body); a.Status != http.StatusOK {
-		a.RetryAfter = 7
-	}
+func (s *server) again(c *fastpath.Conn[meaning], m meaning, body []byte) bool {
+	a := s.answer(m, body)
 	_, err := c.Write(a.Append(nil, time.Now()))
-	return err == nil
+	return err == nil && !a.Close
 }
 
 // talk writes the parts, each as a record of its own, says that nothing follows, and gives all that is answered. A
@@ -219,23 +220,72 @@ func TestARepeatedHeadIsAnsweredAsNetHTTPAnswersIt(t *testing.T) {
 		if got != want || strings.Count(got, "HTTP/1.1 200 OK") != len(parts) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
-		if n := with.lane.Answered(); n != 19 {
-			t.Errorf("%d of 20 took the lane", n)
+		if n := with.fast.Answered(); n != 19 {
+			t.Errorf("%d of 20 took the fast path", n)
 		}
-		refused := bytes.ReplaceAll(request("xyz"), []byte("text/x"), []byte(refusedKind))
-		if got, want := with.talk(true, refused, refused), without.talk(true, refused, refused); got != want || with.lane.Answered() != 20 {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
+		for i, body := range []string{"refuse", "say much", "end"} {
+			r := request(body)
+			if got, want := with.talk(true, request("x"), r, r), without.talk(true, request("x"), r, r); got != want || with.fast.Answered() != []int64{21, 23, 24}[i] {
+				t.Errorf("%d took the fast path, got\n%s\nwant\n%s", with.fast.Answered(), got, want)
+			}
 		}
 	})
 }
 
-func TestABodyInARecordOfItsOwnTakesTheLaneToo(t *testing.T) {
+func TestABodyInARecordOfItsOwnTakesItToo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := serve(t, time.Minute, true)
 		r := request("a body")
 		cut := bytes.Index(r, []byte("a body"))
-		if got := s.talk(true, r, r[:cut], r[cut:cut+2], r[cut+2:], r); strings.Count(got, "POST/v1/telemetry text/x 6 ") != 3 || s.lane.Answered() != 2 {
-			t.Errorf("%d took the lane: %s", s.lane.Answered(), got)
+		if got := s.talk(true, r, r[:cut], r[cut:cut+2], r[cut+2:], r); strings.Count(got, "POST/v1/telemetry text/x 6 ") != 3 || s.fast.Answered() != 2 {
+			t.Errorf("%d took the fast path: %s", s.fast.Answered(), got)
+		}
+	})
+}
+
+func TestALongHeadIsNotRemembered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := serve(t, time.Minute, true)
+		r := request("x", "X: "+strings.Repeat("a", 1100))
+		if got := s.talk(true, r, r, r); strings.Count(got, "HTTP/1.1 200") != 3 || s.fast.Answered() != 0 {
+			t.Errorf("%d took the fast path: %s", s.fast.Answered(), got)
+		}
+	})
+}
+
+func TestAConnectionComesBackToTheFastPath(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := request("x")
+		for name, between := range map[string][][]byte{
+			"pieces":      {r[:30], r[30:]},
+			"pipelining":  {bytes.Join([][]byte{r, r}, nil)},
+			"chunks":      {[]byte("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+			"a long body": {request(strings.Repeat("x", 10_000))},
+		} {
+			s := serve(t, time.Minute, true)
+			s.talk(true, append(append([][]byte{r, r}, between...), r, r)...)
+			if n := s.fast.Answered(); n < 2 {
+				t.Errorf("behind %s: %d took the fast path", name, n)
+			}
+		}
+	})
+}
+
+// What net/http recovers in a handler it recovers here too.
+func TestAPanicEndsItsConnectionAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := serve(t, time.Minute, true)
+		path := func(body string) []byte {
+			return bytes.Replace(request(body), []byte("telemetry"), []byte("panics"), 1)
+		}
+		other := s.dial()
+		s.ask(other, request("x"))
+		if got := s.talk(true, path("x"), path("panic"), path("x")); strings.Count(got, "HTTP/1.1") != 1 || s.fast.Answered() != 1 {
+			t.Errorf("%d took the fast path: %s", s.fast.Answered(), got)
+		}
+		s.ask(other, request("x"))
+		if err := s.fast.Drain(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -251,9 +301,12 @@ func TestABodyThatComesLateIsNetHTTPs(t *testing.T) {
 			}
 			<-time.After(late)
 			s.ask(c, r[len(r)-3:])
-			if n, want := s.lane.Answered(), []int64{0, 1, 1, 2, 3}[i]; n != want {
-				t.Errorf("after request %d: %d took the lane, want %d", i, n, want)
+			if n, want := s.fast.Answered(), []int64{0, 1, 1, 2, 3}[i]; n != want {
+				t.Errorf("after request %d: %d took the fast path, want %d", i, n, want)
 			}
+		}
+		if err := s.fast.Drain(t.Context()); err != nil { // nothing of it stays counted
+			t.Error(err)
 		}
 		if _, err := c.Write(r[:len(r)-3]); err != nil {
 			t.Fatal(err)
@@ -282,7 +335,7 @@ func (s *server) ask(c *tls.Conn, p []byte) {
 
 // A client that is quick, or reads its answer before net/http has done with the request, is noticed by net/http in the
 // middle of it.
-func TestAByteThatComesEarlyDoesNotEndTheLane(t *testing.T) {
+func TestAByteThatComesEarlyCostsTwoRequests(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := serve(t, time.Minute, true)
 		held := bytes.Replace(request("x"), []byte("telemetry"), []byte("held"), 1)
@@ -318,8 +371,8 @@ func TestAByteThatComesEarlyDoesNotEndTheLane(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if n := s.lane.Answered(); n != 2 {
-			t.Errorf("%d took the lane, want the third and the fourth", n)
+		if n := s.fast.Answered(); n != 1 {
+			t.Errorf("%d took the fast path, want the fourth", n)
 		}
 	})
 }
@@ -332,13 +385,32 @@ func streams() map[string][][]byte {
 	length := func(value string, body string) []byte {
 		return []byte("POST /v1/telemetry HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/x\r\nContent-Length: " + value + "\r\n\r\n" + body)
 	}
+	const line = "POST /v1/telemetry HTTP/1.1\r\n"
+	events := bytes.Replace(r, []byte("telemetry"), []byte("events"), 1)
+	refused := bytes.Replace(events, []byte("first"), []byte("refuse"), 1)
+	refused = bytes.Replace(refused, []byte("Length: 5"), []byte("Length: 6"), 1)
+	head := bytes.Replace(r, []byte("POST"), []byte("HEAD"), 1)
+	both := []byte(line + "Host: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n")
+	oneLF := []byte(line + "Host: localhost\r\nContent-Type: text/x\r\nContent-Length: 9\r\n\nabc\r\n\r\nxy")
 	lf := []byte("POST /v1/telemetry HTTP/1.1\nHost: localhost\nContent-Type: text/x\nContent-Length: 11\n\nab\r\n\r\nPOST ")
 	return map[string][][]byte{
 		"another head":                        {r, request("second", "X: y"), r},
-		"another path":                        {r, bytes.Replace(r, []byte("telemetry"), []byte("events"), 1), r},
+		"another path":                        {r, events, r, events, events},
 		"pipelined":                           {r, join(r, r), r},
 		"pipelined at once":                   {join(r, r, r)},
 		"pipelined, cut in the middle":        {r, join(r, r[:20]), r[20:], r},
+		"pipelined, cut behind a line":        {r, join(r, []byte(line)), r},
+		"pipelined, cut after three bytes":    {r, join(r, []byte("POS")), r[3:], r},
+		"pipelined, another behind":           {join(r, events), r, events},
+		"another head, refused":               {r, refused, events},
+		"HEAD with a body":                    {head, head, r},
+		"a head without its first line":       {[]byte(line), r[len(line):], r[len(line):]},
+		"a length that wraps around":          {r, length("18446744073709551621", "first"), r},
+		"chunked, and a length that fits":     {both, both, r},
+		"one bare line feed, and its like":    {oneLF, oneLF, r, r},
+		"an empty line behind a PUT":          {r, join([]byte("\r\n"), r), bytes.Replace(r, []byte("POST"), []byte("PUT"), 1), r, join([]byte("\r\n"), r)},
+		"empty lines, again and again":        {r, join([]byte("\r\n"), r), join([]byte("\r\n"), r), r},
+		"nothing but one byte":                {r, []byte("P")},
 		"a head cut in two":                   {r, r[:30], r[30:], r},
 		"a head cut before its length":        {r, r[:len(r)-12], r[len(r)-12:], r},
 		"a length cut in its digits":          {request("0123456789"), request("0123456789")[:len(request("0123456789"))-15], request("0123456789")[len(request("0123456789"))-15:]},
@@ -395,7 +467,7 @@ func TestWhateverComesIsAnsweredAsNetHTTPAnswersIt(t *testing.T) {
 	}
 }
 
-// same has one stream answered with and without the lane, in both manners.
+// same has one stream answered with and without it, in both manners.
 func same(t *testing.T, name string, parts [][]byte) {
 	with, without := serve(t, time.Minute, true), serve(t, time.Minute, false)
 	for _, polite := range []bool{true, false} {
@@ -439,8 +511,8 @@ func TestAConnectionOfHTTP2IsGivenAsItIs(t *testing.T) {
 			}
 			_ = r.Body.Close()
 		}
-		if s.lane.Answered() != 0 {
-			t.Error("the lane speaks HTTP/1.1 alone")
+		if s.fast.Answered() != 0 {
+			t.Error("the fast path speaks HTTP/1.1 alone")
 		}
 	})
 }
@@ -456,16 +528,16 @@ func TestWhatIsAtWorkIsAnsweredBeforeTheServerEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if s.lane.Answered() != 1 {
-			t.Fatal("it is not in the lane")
+		if s.fast.Answered() != 1 {
+			t.Fatal("it is not on the fast path")
 		}
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := s.lane.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.fast.Drain(short); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a request is at work: %v", err)
 		}
 		drained := make(chan error, 1)
-		go func() { drained <- errors.Join(s.lane.Drain(t.Context()), s.http.Shutdown(t.Context())) }()
+		go func() { drained <- errors.Join(s.fast.Drain(t.Context()), s.http.Shutdown(t.Context())) }()
 		s.hold <- struct{}{}
 		answer := make([]byte, 4096)
 		if n, err := c.Read(answer); err != nil || !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 200")) {
@@ -478,14 +550,14 @@ func TestWhatIsAtWorkIsAnsweredBeforeTheServerEnds(t *testing.T) {
 	})
 }
 
-func TestADrainingLaneLeavesRequestsToNetHTTP(t *testing.T) {
+func TestADrainingPathLeavesRequestsToNetHTTP(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		s := serve(t, time.Minute, true)
-		if err := s.lane.Drain(t.Context()); err != nil {
+		if err := s.fast.Drain(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.talk(true, request("x"), request("y")); strings.Count(got, "HTTP/1.1 200") != 2 || s.lane.Answered() != 0 {
-			t.Errorf("%d: %s", s.lane.Answered(), got)
+		if got := s.talk(true, request("x"), request("y")); strings.Count(got, "HTTP/1.1 200") != 2 || s.fast.Answered() != 0 {
+			t.Errorf("%d: %s", s.fast.Answered(), got)
 		}
 	})
 }
@@ -494,38 +566,78 @@ func TestASilentConnectionEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const idle = 16 * time.Second
 		s := serve(t, idle, true)
-		for _, requests := range []int{1, 2, 5, 50} {
-			c := s.dial()
-			for range requests {
-				s.ask(c, request("x"))
-				<-time.After(idle / 3)
+		plain, other := request("x"), request("x", "X: y")
+		pieces := [][]byte{plain[:len(plain)-1], plain[len(plain)-1:]}
+		for name, requests := range map[string][][][]byte{
+			"one":                    {{plain}},
+			"two":                    {{plain}, {plain}},
+			"many":                   slices.Repeat([][][]byte{{plain}}, 50),
+			"one that is another":    {{plain}, {plain}, {other}},
+			"and back":               {{plain}, {plain}, {other}, {other}},
+			"a body of its own":      {{plain}, pieces},
+			"a body of its own, and": {{plain}, pieces, {plain}},
+		} {
+			for _, pause := range []time.Duration{idle / 3, idle / 32, 0} {
+				c := s.dial()
+				for i, parts := range requests {
+					if i > 0 {
+						<-time.After(pause)
+					}
+					for _, p := range parts[:len(parts)-1] {
+						if _, err := c.Write(p); err != nil {
+							t.Fatal(err)
+						}
+						synctest.Wait()
+					}
+					s.ask(c, parts[len(parts)-1])
+				}
+				began := time.Now()
+				if n, err := c.Read(make([]byte, 1)); err == nil {
+					t.Errorf("%d bytes", n)
+				}
+				// A deadline may be late by idle/16, and TLS says goodbye for up to 5 s.
+				if d := time.Since(began); d < idle || d > idle+idle/16+5*time.Second {
+					t.Errorf("%s, %v between: it ended in %v", name, pause, d)
+				}
 			}
-			began := time.Now()
-			if n, err := c.Read(make([]byte, 1)); err == nil {
-				t.Errorf("%d bytes", n)
-			}
-			// The last answer was idle/3 before; a deadline may be late by idle/16, and TLS says goodbye for up to 5 s.
-			if d := time.Since(began) + idle/3; d < idle || d > idle+idle/16+5*time.Second {
-				t.Errorf("after %d requests it ended in %v", requests, d)
-			}
+		}
+	})
+}
+
+func TestAnAnswerThatTakesLongIsWritten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const idle = 2 * time.Second
+		s := serve(t, idle, true)
+		held := bytes.Replace(request("x"), []byte("telemetry"), []byte("held"), 1)
+		c := s.dial()
+		for range 3 {
+			go func() { <-time.After(5 * idle); s.hold <- struct{}{} }()
+			s.ask(c, held)
+			<-time.After(idle - time.Millisecond) // and it may be as silent afterwards as any other
+		}
+		if n := s.fast.Answered(); n != 2 {
+			t.Errorf("%d took the fast path", n)
 		}
 	})
 }
 
 func TestAClientThatDoesNotReadItsAnswersIsEnded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		const idle = 16 * time.Second
-		s := serve(t, idle, true)
-		c := s.dial()
-		s.ask(c, request("x"))
-		began := time.Now()
-		for { // a pipe holds nothing: the first answer that is not read stops the lane
-			if _, err := c.Write(request("x")); err != nil {
-				break
+		s := serve(t, time.Hour, true)
+		for _, first := range [][][]byte{{request("x")}, {request("x"), request("x"), request("x", "X: y")}} {
+			c := s.dial()
+			for _, r := range first {
+				s.ask(c, r)
 			}
-		}
-		if d := time.Since(began); d > 2*idle {
-			t.Errorf("it ended in %v", d)
+			began := time.Now()
+			for { // a pipe holds nothing: the first answer that is not read stops it
+				if _, err := c.Write(first[len(first)-1]); err != nil {
+					break
+				}
+			}
+			if d := time.Since(began); d > 2*writeWithin {
+				t.Errorf("it ended in %v", d)
+			}
 		}
 	})
 }
