@@ -22,8 +22,8 @@ const versionTable = "schema_versions"
 
 // What every schema has, profiles apart.
 var (
-	schemaTables = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "device_rows", "device_events"}
-	schemaViews  = []string{"samples_1m", "samples", "devices", "messages", "events", "kpi_data_lag"}
+	schemaTables = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "samples_1m_stored", "samples_1m_staging", "device_rows", "device_events"}
+	schemaViews  = []string{"samples_1m", "stored_minutes", "samples", "devices", "messages", "events", "kpi_data_lag"}
 )
 
 // Progress is told what a long run is doing, a line at a time. It may be nil.

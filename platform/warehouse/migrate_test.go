@@ -29,7 +29,7 @@ func tables(t *testing.T, w *warehouse.Warehouse) []string {
 
 var wanted = []string{
 	"device_events", "device_rows", "devices", "events", "kpi_data_lag", "ledger", "messages", "quarantine",
-	"s_old", "s_other", "samples", "samples_1h", "samples_1h_staging", "samples_1m", "schema_versions",
+	"s_old", "s_other", "samples", "samples_1h", "samples_1h_staging", "samples_1m", "samples_1m_staging", "samples_1m_stored", "schema_versions", "stored_minutes",
 }
 
 func TestMigratingFromNothingAndAgainGivesTheSameTables(t *testing.T) {

@@ -120,3 +120,41 @@ func TestAMetricsPredicateLeavesTheOthersColumnsOnDisk(t *testing.T) {
 		t.Fatalf("one metric through the view looks at %d granules, the table itself has %d, all metrics %d", one, direct, every)
 	}
 }
+
+func TestStoredMinutesAreReadInPlaceOfTheirSamples(t *testing.T) {
+	w := warehousetest.Start(t)
+	const fleet, steps = 500, 600
+	seedFleet(t, w, fleet, steps)
+	db := w.Database()
+	const question = "SELECT sum(n) FROM %s.samples_1m WHERE metric = 'temp_c'"
+	_, raw := granules(t, w, "SELECT count(), avg(value) FROM "+db+".samples WHERE metric = 'temp_c'")
+	before, _ := granules(t, w, fmt.Sprintf(question, db))
+	for _, statement := range []string{
+		"INSERT INTO %[1]s.samples_1m_staging (class, metric, device, minute, n, sum, min, max, last) SELECT class, metric, device, minute, n, avg * n, min, max, last FROM %[1]s.samples_1m WHERE metric = 'temp_c'",
+		fmt.Sprintf("INSERT INTO %%[1]s.samples_1m_staging (device, minute, until) VALUES ('temp_c', %d, %d)", day0.Unix(), day0.Unix()+86400),
+		"OPTIMIZE TABLE %[1]s.samples_1m_staging FINAL",
+		"ALTER TABLE %[1]s.samples_1m_stored REPLACE PARTITION " + day0.Format("20060102") + " FROM %[1]s.samples_1m_staging",
+	} {
+		if err := w.Conn().Exec(t.Context(), fmt.Sprintf(statement, db)); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if n := scalar[uint64](t, w, fmt.Sprintf(question, db)); n != fleet*steps {
+		t.Errorf("%d values, want %d", n, fleet*steps)
+	}
+	of := func(what string) (selected, all int) {
+		t.Helper()
+		return granules(t, w, fmt.Sprintf("SELECT sum(n) FROM %s.%s", db, what))
+	}
+	fast, _ := of("samples_1m WHERE metric = 'temp_c'")
+	stored, _ := of("stored_minutes WHERE metric = 'temp_c'")
+	t.Logf("temp_c: %d of %d granules of the samples were read, %d of the stored minutes are", before, raw, fast)
+	if fast != stored || before == 0 {
+		t.Errorf("%d granules are read, %d of them stored minutes", fast, stored)
+	}
+	one, all := of("samples_1m WHERE device = 'sim-00077'")
+	t.Logf("one device: %d of %d granules", one, all)
+	if one*20 > all {
+		t.Errorf("one device: %d of %d granules are read, more than 5 %%", one, all)
+	}
+}

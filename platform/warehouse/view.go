@@ -87,6 +87,9 @@ func (w *Warehouse) writeViews(ctx context.Context, list []Profile) error {
 	if err := w.exec(ctx, "CREATE OR REPLACE VIEW "+w.table("samples")+" AS\n"+strings.Join(branches, "\nUNION ALL\n")); err != nil {
 		return fmt.Errorf("view samples: %w", err)
 	}
+	if err := w.exec(ctx, storedMinutes); err != nil {
+		return fmt.Errorf("view stored_minutes: %w", err)
+	}
 	if err := w.exec(ctx, minuteView); err != nil {
 		return fmt.Errorf("view samples_1m: %w", err)
 	}
@@ -119,22 +122,47 @@ func (w *Warehouse) wideBranches(p Profile) []string {
 	return out
 }
 
-// minuteView is not stored: a device that reports less than five times a
-// minute has nothing to gain from it.
-const minuteView = `CREATE OR REPLACE VIEW ${DB}.samples_1m AS
+// storedMinutes are the stored minutes without the rows that say which they are. It is a view for one reason: what a view
+// reads is looked up after the constants of the question around it are known, and what a table has before. Read from the
+// table, a minute that is stored between the two would be in neither half of samples_1m, wherever the engine's setting
+// enable_shared_storage_snapshot_in_query is off.
+const storedMinutes = `CREATE OR REPLACE VIEW ${DB}.stored_minutes AS
+SELECT device, metric, minute, n, sum / n AS avg, min, max, last, class FROM ${DB}.samples_1m_stored WHERE metric != ''`
+
+// storedOf says of each metric which of its minutes are stored: whole days, and the hours up to until of the last day that
+// is not whole. It is one constant of a question, so that both halves go by the same; what a half has for it stays there.
+const storedOf = `SELECT mapFromArrays(groupArray(of), groupArray((days, first, until))) FROM (
+    SELECT CAST(device, 'String') AS of, groupArrayIf(day, whole) AS days, maxIf(minute, NOT whole) AS first, argMaxIf(until, minute, NOT whole) AS until
+    FROM (SELECT device, minute, toYYYYMMDD(minute) AS day, until, until >= minute + 86400 AS whole FROM ${DB}.samples_1m_stored WHERE metric = '')
+    GROUP BY of
+)`
+
+// isStored is a condition of constants on the time and its day, by which days and parts are left out.
+func isStored(time string) string {
+	return "(has(stored[metric].1, toYYYYMMDD(" + time + ")) OR (" + time + " >= stored[metric].2 AND " + time + " < stored[metric].3))"
+}
+
+// minuteView takes minutes that are stored as they are, and makes all others of the raw samples: of the hours that are
+// open, and of metrics that are not worth it.
+var minuteView = `CREATE OR REPLACE VIEW ${DB}.samples_1m AS
+WITH (` + storedOf + `) AS stored
+SELECT device, metric, minute, n, avg, min, max, last, class
+FROM ${DB}.stored_minutes
+WHERE ` + isStored("minute") + `
+UNION ALL
 SELECT device, metric, toStartOfMinute(ts) AS minute, count() AS n, avg(value) AS avg, min(value) AS min, max(value) AS max,
     argMax(value, ts) AS last, class
 FROM ${DB}.samples
-WHERE NOT isNaN(value)
+WHERE NOT isNaN(value) AND NOT ` + isStored("ts") + `
 GROUP BY device, metric, minute, class`
 
 // IsDerived says whether a name is a view that is made anew from the tables at every start: by Migrate, or by the
 // room of the roll-ups. Such a view may be lost without losing anything.
 func IsDerived(name string) bool {
 	switch {
-	case name == "samples", name == "samples_1m", name == "hours":
+	case name == "samples", name == "samples_1m", name == "stored_minutes", name == "hours":
 		return true
-	case strings.HasPrefix(name, "samples_1h"):
+	case strings.HasPrefix(name, "samples_1h"), strings.HasPrefix(name, "samples_1m_"):
 		return false
 	}
 	return strings.HasPrefix(name, "samples_")
