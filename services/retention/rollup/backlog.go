@@ -49,7 +49,7 @@ func (r *Rollup) work(ctx context.Context, p *progress, tables []wide, deadline 
 		if !time.Now().Before(deadline) {
 			return n, r.keep(ctx, p)
 		}
-		some, err := r.compute(ctx, tables, r.now.dirty)
+		some, err := r.compute(ctx, tables, r.now.dirty, p.closed)
 		if err != nil {
 			return n, err
 		}

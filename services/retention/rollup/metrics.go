@@ -12,6 +12,7 @@ type metrics struct {
 	seconds prometheus.Histogram
 	last    prometheus.Gauge
 	behind  prometheus.Gauge
+	fast    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -29,11 +30,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		behind: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "muster_rollup_backlog", Help: "Days further back than a month that were touched and are still to be computed.",
 		}),
+		fast: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "muster_rollup_minute_metrics", Help: "Metrics of which the minutes of the last day with closed hours are stored.",
+		}),
 		last: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "muster_rollup_last_pass_timestamp_seconds", Help: "When the last pass that succeeded began.",
 		}),
 	}
-	reg.MustRegister(m.passes, m.hours, m.seconds, m.last, m.behind)
+	reg.MustRegister(m.passes, m.hours, m.seconds, m.last, m.behind, m.fast)
 	return m
 }
 

@@ -130,7 +130,7 @@ func (r *Rollup) Pass(ctx context.Context) (err error) {
 	old := dirty.before(limit/hoursPerDay - recentDays)
 	n := 0
 	for len(dirty) > 0 {
-		some, err := r.compute(ctx, tables, dirty)
+		some, err := r.compute(ctx, tables, dirty, limit)
 		if err != nil {
 			return err
 		}
@@ -217,10 +217,15 @@ func (r *Rollup) wideTables(ctx context.Context) ([]wide, error) {
 // of each other, though they may be equal.
 const computeSettings = " SETTINGS insert_deduplicate = 0, max_bytes_before_external_group_by = 500000000, max_threads = 2"
 
-// compute computes the newest days of the set, takes them out of it, and says how many hours they had.
-func (r *Rollup) compute(ctx context.Context, tables []wide, dirty hours) (n int, err error) {
+// compute computes the newest days of the set, takes them out of it, and says how many hours they had. All its hours are
+// before limit.
+func (r *Rollup) compute(ctx context.Context, tables []wide, dirty hours, limit int64) (n int, err error) {
 	days := dirty.newest()
-	if err := r.days(ctx, tables, dirty, days); err != nil {
+	err = r.replace(ctx, hourly, dirty, days, r.computeSQL(hourly, tables, dirty, days, nil))
+	if err == nil {
+		err = r.minutes(ctx, tables, dirty, days, limit)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("days %s to %s: %w", dateOf(slices.Min(days)), dateOf(slices.Max(days)), err)
 	}
 	for _, day := range days {
@@ -229,10 +234,10 @@ func (r *Rollup) compute(ctx context.Context, tables []wide, dirty hours) (n int
 	return n, nil
 }
 
-// days computes some days' dirty hours beside the hours that stay, and puts the whole in place: a day and class is
-// replaced at once, one after another.
-func (r *Rollup) days(ctx context.Context, tables []wide, dirty hours, days []int64) error {
-	staging, stored := r.table("samples_1h_staging"), r.table("samples_1h")
+// replace computes some days' dirty hours beside the hours that stay, and puts the whole in place: a partition is replaced
+// at once, one after another. more fills the staging table with what is neither.
+func (r *Rollup) replace(ctx context.Context, g grain, dirty hours, days []int64, compute string, more ...string) error {
+	staging, stored := r.table(g.staging), r.table(g.stored)
 	// An insert of a pass that was cut off goes on in the store, and would land in the table after it was emptied.
 	if err := r.store.KillQuery(ctx, r.fillID()); err != nil {
 		return fmt.Errorf("end what fills the staging table: %w", err)
@@ -240,20 +245,21 @@ func (r *Rollup) days(ctx context.Context, tables []wide, dirty hours, days []in
 	if err := r.exec(ctx, "TRUNCATE TABLE "+staging); err != nil {
 		return fmt.Errorf("empty the staging table: %w", err)
 	}
-	const columns = "(class, metric, device, hour, n, sum, min, max, last)"
-	keep := fmt.Sprintf("INSERT INTO %s %s%s SELECT class, metric, device, hour, n, sum, min, max, last FROM %s WHERE toYYYYMMDD(hour) IN (%s) AND toUnixTimestamp(hour) NOT IN (%s)",
-		staging, columns, computeSettings, stored, strings.Join(dates(days), ", "), dirty.list(days))
-	if err := r.fill(ctx, keep); err != nil {
+	into := fmt.Sprintf("INSERT INTO %s (%s)%s ", staging, g.columns(), computeSettings)
+	keep := fmt.Sprintf("SELECT %s FROM %s WHERE metric != '' AND toYYYYMMDD(%s) IN (%s) AND toUnixTimestamp(toStartOfHour(%s)) NOT IN (%s)",
+		g.columns(), stored, g.bucket, strings.Join(dates(days), ", "), g.bucket, dirty.list(days))
+	if err := r.fill(ctx, into+keep); err != nil {
 		return fmt.Errorf("keep the other hours: %w", err)
 	}
-	compute := fmt.Sprintf("INSERT INTO %s %s%s %s", staging, columns, computeSettings, r.computeSQL(tables, dirty, days))
-	if err := r.fill(ctx, compute); err != nil {
-		return fmt.Errorf("compute: %w", err)
+	for _, statement := range append([]string{into + compute}, more...) {
+		if err := r.fill(ctx, statement); err != nil {
+			return fmt.Errorf("compute: %w", err)
+		}
 	}
 	if err := r.own(ctx); err != nil { // whoever took the place uses the same staging table
 		return err
 	}
-	partitions, err := r.partitions(ctx, dates(days))
+	partitions, err := r.partitions(ctx, g, dates(days))
 	if err != nil || len(partitions) == 0 {
 		return err
 	}
@@ -271,11 +277,11 @@ func (r *Rollup) days(ctx context.Context, tables []wide, dirty hours, days []in
 	return nil
 }
 
-// partitions are the ids of some days' partitions in samples_1h and its staging table, and whether it is in the latter.
-func (r *Rollup) partitions(ctx context.Context, dates []string) (map[string]bool, error) {
-	rows, err := r.store.Conn().Query(ctx, fmt.Sprintf(`SELECT partition_id, max(table = 'samples_1h_staging') FROM system.parts
-WHERE database = %s AND active AND table IN ('samples_1h', 'samples_1h_staging') AND extract(partition, '(\\d{8})\\)$') IN ('%s') GROUP BY partition_id`,
-		literal(r.store.Database()), strings.Join(dates, "', '")))
+// partitions are the ids of some days' partitions in a grain's table and its staging table, and whether it is in the latter.
+func (r *Rollup) partitions(ctx context.Context, g grain, dates []string) (map[string]bool, error) {
+	rows, err := r.store.Conn().Query(ctx, fmt.Sprintf(`SELECT partition_id, max(table = %s) FROM system.parts
+WHERE database = %s AND active AND table IN (%s) AND extract(partition, '%s') IN ('%s') GROUP BY partition_id`,
+		literal(g.staging), literal(r.store.Database()), literals([]string{g.stored, g.staging}), g.days, strings.Join(dates, "', '")))
 	if err != nil {
 		return nil, fmt.Errorf("list the partitions: %w", err)
 	}

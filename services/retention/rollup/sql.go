@@ -47,12 +47,12 @@ func span(dirty hours, days []int64) string {
 		slices.Min(days)*86400, (slices.Max(days)+1)*86400, strings.Join(dates(days), ", "), dirty.list(days))
 }
 
-// wideSQL sums up one profile's table in one reading, all metrics beside each other, then stands them in rows.
-// Integers and decimals are summed exactly; it is only the sum that becomes a Float64.
-func (r *Rollup) wideSQL(w wide, dirty hours, days []int64) string {
+// wideSQL sums up one profile's table in one reading, its metrics beside each other, then stands them in rows.
+// Integers and decimals are summed exactly; it is only the sum that becomes a Float64. No names are all metrics.
+func (r *Rollup) wideSQL(g grain, w wide, dirty hours, days []int64, names []string) string {
 	var tuples []string
 	for _, c := range w.columns {
-		if !c.number() {
+		if !c.number() || names != nil && !slices.Contains(names, c.metric()) {
 			continue
 		}
 		name := quote(c.name)
@@ -72,35 +72,39 @@ func (r *Rollup) wideSQL(w wide, dirty hours, days []int64) string {
 	if len(tuples) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(`SELECT class, m.1 AS metric, device, hour, m.2 AS n, m.3 AS sum, m.4 AS min, m.5 AS max, m.6 AS last, m.7 AS last_at FROM (
-SELECT class, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, [%s] AS metrics FROM %s WHERE %s GROUP BY class, device, hour
-) ARRAY JOIN metrics AS m WHERE n > 0`, strings.Join(tuples, ",\n"), r.table(w.table), span(dirty, days))
+	return fmt.Sprintf(`SELECT class, m.1 AS metric, device, bucket, m.2 AS n, m.3 AS sum, m.4 AS min, m.5 AS max, m.6 AS last, m.7 AS last_at FROM (
+SELECT class, device, toUnixTimestamp(%s(ts)) AS bucket, [%s] AS metrics FROM %s WHERE %s GROUP BY class, device, bucket
+) ARRAY JOIN metrics AS m WHERE n > 0`, g.start, strings.Join(tuples, ",\n"), r.table(w.table), span(dirty, days))
 }
 
 // narrowSQL sums up a narrow table. A scaled integer is its value times 10^scale again, so that the sum is exact; the
 // exponents are apart because their sums are of different units.
-func (r *Rollup) narrowSQL(table string, dirty hours, days []int64) string {
-	return fmt.Sprintf(`SELECT class, CAST(metric, 'String') AS metric, device, toUnixTimestamp(toStartOfHour(ts)) AS hour, count() AS n,
+func (r *Rollup) narrowSQL(g grain, table string, dirty hours, days []int64, names []string) string {
+	only := ""
+	if names != nil {
+		only = "metric IN (" + literals(names) + ") AND "
+	}
+	return fmt.Sprintf(`SELECT class, CAST(metric, 'String') AS metric, device, toUnixTimestamp(%s(ts)) AS bucket, count() AS n,
 if(scale < 0, %s, toFloat64(sum(if(scale = 0, toInt128(ifNull(int, 0)), if(scale > 0, toInt128(round(value * exp10(scale))), toInt128(0))))) / exp10(greatest(scale, 0))) AS sum,
 min(value) AS min, max(value) AS max, argMax(value, %s) AS last, max(%s) AS last_at
-FROM %s WHERE scale != -3 AND %s GROUP BY class, metric, device, hour, scale`, floatSum("value", "scale < 0"), at, at, r.table(table), span(dirty, days))
+FROM %s WHERE scale != -3 AND %s%s GROUP BY class, metric, device, bucket, scale`, g.start, floatSum("value", "scale < 0"), at, at, r.table(table), only, span(dirty, days))
 }
 
 // computeSQL is all dirty hours of some days, from every table. The partial sums are added in the order of their size too.
-func (r *Rollup) computeSQL(tables []wide, dirty hours, days []int64) string {
+func (r *Rollup) computeSQL(g grain, tables []wide, dirty hours, days []int64, names []string) string {
 	var branches []string
 	for _, table := range narrow {
-		branches = append(branches, r.narrowSQL(table, dirty, days))
+		branches = append(branches, r.narrowSQL(g, table, dirty, days, names))
 	}
 	for _, w := range tables {
-		if sql := r.wideSQL(w, dirty, days); sql != "" {
+		if sql := r.wideSQL(g, w, dirty, days, names); sql != "" {
 			branches = append(branches, sql)
 		}
 	}
-	return fmt.Sprintf(`SELECT class, metric, device, toDateTime(hour, 'UTC') AS hour, sum(n) AS n, arraySum(arraySort(groupArray(sum))) AS sum, min(min) AS min, max(max) AS max, argMax(last, (last_at, last)) AS last
+	return fmt.Sprintf(`SELECT class, metric, device, toDateTime(bucket, 'UTC') AS %s, sum(n) AS n, arraySum(arraySort(groupArray(sum))) AS sum, min(min) AS min, max(max) AS max, argMax(last, (last_at, last)) AS last
 FROM (
 %s
-) GROUP BY class, metric, device, hour`, strings.Join(branches, "\nUNION ALL\n"))
+) GROUP BY class, metric, device, bucket`, g.bucket, strings.Join(branches, "\nUNION ALL\n"))
 }
 
 // progressSQL makes the table of what is kept between passes: a row for each partition of the log, and the row (0, 0). off
