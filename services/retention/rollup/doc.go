@@ -11,6 +11,9 @@
 // An hour is closed when it is past by the store's clock. Open hours are not stored; the view `hours` reads them from
 // the raw samples, and all others from samples_1h.
 //
+// Minutes of metrics that have more than five values a minute are kept in the same way, beside the hours of the same days. Which
+// those are is in the partition of the minutes, and replaced with them; the warehouse's view samples_1m goes by it.
+//
 // What it relies on: the raw rows of an hour that is computed again are there. Whoever drops raw rows must see to it
 // that late ones do not come back for that day. And there is one of it: a second takes the place of the first, which
 // stops when it notices, before it keeps its progress.
