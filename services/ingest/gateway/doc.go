@@ -1,14 +1,14 @@
 // Package gateway is where devices' words come in: HTTPS with the device's certificate on one side, the log on the
 // other. A request walks through the rooms in this order:
 //
-//	door    the connection: caps, TLS, who the certificate says it is
-//	fastpath  a head that was read before: not again; net/http has all the others
-//	admit   before a byte is buffered: enrolled? within its rate? room for the bytes?
-//	body    the bytes: bounded, decompressed, never too slow
-//	decode  proto/batch or proto/event: the compact form passes as it came, other forms are transcoded
-//	recent  the key: seen lately, on its way, or another payload under the same key
-//	publish into the log, and wait for its acknowledgement
-//	answer  what the device is told
+//	door     the connection: caps, TLS, who the certificate says it is
+//	fastpath a head that was read before: not again; net/http has all the others
+//	admit    before a byte is buffered: enrolled? within its rate? room for the bytes?
+//	body     the bytes: bounded, decompressed, never too slow
+//	decode   proto/batch or proto/event: the compact form passes as it came, other forms are transcoded
+//	recent   the key: seen lately, on its way, or another payload under the same key
+//	publish  into the log, and wait for its acknowledgement
+//	answer   what the device is told
 //
 // The contract: 200 only after every replica of the log has the record. A refusal (4xx) and "not stored" (429) are said
 // only when it surely does not have it by this request; whenever that is open, the answer is 503 and the device sends

@@ -78,7 +78,7 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	said := g.reply(c, reason, p)
-	_ = said.Send(w, r) // an error means that the device has gone: it will send the same seq again
+	_ = said.Send(w) // an error means that the device has gone, and will send the same seq again; or that it asked by HEAD
 }
 
 // again is a request whose head is the one of a message that was stored before it on its connection: handle, but for

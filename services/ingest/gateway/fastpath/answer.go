@@ -15,8 +15,8 @@ type Answer struct {
 	Body       []byte
 }
 
-// Send says it by net/http. HEAD is told all but the body.
-func (a *Answer) Send(w http.ResponseWriter, r *http.Request) error {
+// Send says it by net/http.
+func (a *Answer) Send(w http.ResponseWriter) error {
 	h := w.Header()
 	if a.Close {
 		h.Set("Connection", "close")
@@ -27,9 +27,6 @@ func (a *Answer) Send(w http.ResponseWriter, r *http.Request) error {
 		h.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}
 	w.WriteHeader(a.Status)
-	if r.Method == http.MethodHead {
-		return nil
-	}
 	_, err := w.Write(a.Body)
 	return err
 }

@@ -133,14 +133,14 @@ func (c *Conn[M]) leave(p []byte) {
 
 // Learn is called by the handler of a request that net/http gave it, when its message was stored: requests with its head
 // mean this from now on. It learns nothing from a request that means another thing when it comes again, that asks
-// something of the server before its body, or that was not seen to begin.
+// something of the server before its body; one that was not seen to begin is forgotten when it ends.
 func (c *Conn[M]) Learn(r *http.Request, meaning M) {
 	for _, name := range []string{"Expect", "Traceparent"} {
 		if _, has := r.Header[name]; has {
 			return
 		}
 	}
-	if c.seen && r.Proto == "HTTP/1.1" && r.Method == http.MethodPost && c.head.split(r.ContentLength) {
+	if r.Proto == "HTTP/1.1" && r.Method == http.MethodPost && c.head.split(r.ContentLength) {
 		c.meaning, c.known = meaning, true
 	}
 }

@@ -32,7 +32,7 @@ func (h *head) keep(p []byte) bool {
 }
 
 // split finds the length, which net/http took to be this one. It is false when that does not stand there once and
-// plainly: when it is in two places, or is not said because the body is chunked.
+// plainly: in two places, with blanks behind it, or not what counts, because the body is chunked.
 func (h *head) split(length int64) bool {
 	h.from, h.to = 0, 0
 	for at := 0; at < len(h.p); {
@@ -41,9 +41,8 @@ func (h *head) split(length int64) bool {
 			if h.from > 0 {
 				return false
 			}
-			digits := bytes.TrimLeft(value, " \t")
-			h.from = at + len(line) - len(digits)
-			h.to = h.from + len(bytes.TrimRight(digits, " \t"))
+			h.to = at + len(line)
+			h.from = h.to - len(bytes.TrimLeft(value, " \t"))
 		}
 		at += len(line) + 2
 	}
