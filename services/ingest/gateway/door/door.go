@@ -49,7 +49,7 @@ type Door struct {
 // Open takes connections of ln, which it owns from now on. Close ends it.
 func Open(ln net.Listener, m *Material, trustDomain string, l Limits, reg prometheus.Registerer) *Door {
 	d := &Door{
-		ln: ln, material: m, trustDomain: trustDomain, limits: l, metrics: newMetrics(reg),
+		ln: ln, material: m, trustDomain: trustDomain, limits: l, metrics: newMetrics(reg, m),
 		ready:     make(chan *tls.Conn),
 		shaking:   make(chan struct{}, l.Handshakes),
 		total:     admit.NewBudget(int64(l.Connections)),

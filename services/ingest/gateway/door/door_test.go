@@ -297,7 +297,12 @@ func TestANewCertificateIsTakenWithoutAStop(t *testing.T) {
 	if changed, err := h.material.Reload(); changed || err != nil {
 		t.Fatalf("nothing changed: %v %v", changed, err)
 	}
-	next := h.ca.Server("next")
+	ends := func() int64 { return int64(h.metric(t, "muster_gateway_certificate_not_after_timestamp_seconds")) }
+	if got, want := ends(), before.ConnectionState().PeerCertificates[0].NotAfter.Unix(); got != want {
+		t.Errorf("it is said to end at %d, it ends at %d", got, want)
+	}
+	until := time.Now().Add(5 * time.Hour)
+	next := h.ca.Issue("next", &x509.Certificate{DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	replace(t, next.Cert, h.files.Certificate)
 	if _, err := h.material.Reload(); err == nil {
 		t.Error("a certificate without its key is taken")
@@ -313,6 +318,9 @@ func TestANewCertificateIsTakenWithoutAStop(t *testing.T) {
 		_, after, err := h.enter(t, cfg)
 		return err == nil && after.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(before.ConnectionState().PeerCertificates[0].SerialNumber) != 0
 	})
+	if ends() != until.Unix() {
+		t.Errorf("the new certificate is said to end at %d, it ends at %d", ends(), until.Unix())
+	}
 	t.Cleanup(func() {
 		if err := <-watched; err != nil {
 			t.Error(err)

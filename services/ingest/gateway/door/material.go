@@ -40,6 +40,9 @@ func LoadMaterial(f Files) (*Material, error) {
 // Config is for new connections; those that are open keep theirs.
 func (m *Material) Config() *tls.Config { return m.config.Load() }
 
+// Until is when the server's certificate ends.
+func (m *Material) Until() time.Time { return m.Config().Certificates[0].Leaf.NotAfter }
+
 // Reload takes the files as they are now and says whether they changed. On an error the old ones stay.
 func (m *Material) Reload() (changed bool, err error) {
 	var raw [3][]byte

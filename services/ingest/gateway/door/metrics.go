@@ -30,7 +30,7 @@ const (
 	failedProtocol    = "protocol"
 )
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 	m := &metrics{
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "muster_gateway_connections",
@@ -63,7 +63,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, c := range []string{failedTimeout, failedCertificate, failedPlain, failedClosed, failedProtocol} {
 		m.handshakes.WithLabelValues(c)
 	}
-	reg.MustRegister(m.open, m.accepted, m.refused, m.handshakes, m.closed, m.chatter)
+	reg.MustRegister(m.open, m.accepted, m.refused, m.handshakes, m.closed, m.chatter, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "muster_gateway_certificate_not_after_timestamp_seconds",
+		Help: "When the gateway's server certificate ends, the one that new connections are shown.",
+	}, func() float64 { return float64(material.Until().Unix()) }))
 	return m
 }
 
