@@ -2,9 +2,6 @@ package kafka
 
 import (
 	"context"
-	"encoding/binary"
-	"io"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -22,132 +19,6 @@ const (
 	testSession   = 1500 * time.Millisecond
 	testRebalance = time.Minute
 )
-
-// speaker says one request after another on a connection of its own.
-type speaker struct {
-	t    *testing.T
-	conn net.Conn
-	form *kmsg.RequestFormatter
-	corr int32
-}
-
-func speak(t *testing.T, b *Broker) *speaker {
-	t.Helper()
-	c := connect(t, b.Addr())
-	c.SetDeadline(time.Now().Add(30 * time.Second))
-	return &speaker{t: t, conn: c, form: kmsg.NewRequestFormatter(kmsg.FormatterClientID("speaker"))}
-}
-
-func (s *speaker) ask(req kmsg.Request) {
-	s.t.Helper()
-	s.corr++
-	if _, err := s.conn.Write(s.form.AppendRequest(nil, req, s.corr)); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// answer is the next one; an error says that the connection ended first.
-func (s *speaker) answer(resp kmsg.Response) error {
-	s.t.Helper()
-	var head [8]byte
-	if _, err := io.ReadFull(s.conn, head[:]); err != nil {
-		return err
-	}
-	body := make([]byte, binary.BigEndian.Uint32(head[:])-4)
-	if _, err := io.ReadFull(s.conn, body); err != nil {
-		return err
-	}
-	if !readAnswer(resp, body) {
-		s.t.Fatalf("unreadable answer: %x", body)
-	}
-	return nil
-}
-
-func joinRequest(member string, metadata string) *kmsg.JoinGroupRequest {
-	req := kmsg.NewPtrJoinGroupRequest()
-	req.Version = 5
-	req.Group, req.MemberID, req.ProtocolType = testGroup, member, "consumer"
-	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = int32(testSession.Milliseconds()), int32(testRebalance.Milliseconds())
-	p := kmsg.NewJoinGroupRequestProtocol()
-	p.Name = "cooperative-sticky"
-	meta := kmsg.NewConsumerMemberMetadata()
-	meta.Topics = []string{topicTelemetry}
-	meta.UserData = []byte(metadata)
-	p.Metadata = meta.AppendTo(nil)
-	req.Protocols = append(req.Protocols, p)
-	return req
-}
-
-// asMember gives the speaker a name in the group, and asks to join under it.
-func (s *speaker) asMember() string {
-	s.t.Helper()
-	s.ask(joinRequest("", ""))
-	var r kmsg.JoinGroupResponse
-	r.Version = 5
-	if err := s.answer(&r); err != nil || r.ErrorCode != kerr.MemberIDRequired.Code {
-		s.t.Fatalf("first join: code %d, %v", r.ErrorCode, err)
-	}
-	s.ask(joinRequest(r.MemberID, ""))
-	return r.MemberID
-}
-
-func (s *speaker) joined() (kmsg.JoinGroupResponse, error) {
-	s.t.Helper()
-	var r kmsg.JoinGroupResponse
-	r.Version = 5
-	err := s.answer(&r)
-	return r, err
-}
-
-func (s *speaker) askSync(member string, generation int32, assigned ...string) {
-	s.t.Helper()
-	req := kmsg.NewPtrSyncGroupRequest()
-	req.Version = 3
-	req.Group, req.MemberID, req.Generation = testGroup, member, generation
-	for _, m := range assigned {
-		a := kmsg.NewSyncGroupRequestGroupAssignment()
-		a.MemberID = m
-		req.GroupAssignment = append(req.GroupAssignment, a)
-	}
-	s.ask(req)
-}
-
-func (s *speaker) synced() (int16, error) {
-	s.t.Helper()
-	var r kmsg.SyncGroupResponse
-	r.Version = 3
-	err := s.answer(&r)
-	return r.ErrorCode, err
-}
-
-func (s *speaker) beat(member string, generation int32) int16 {
-	s.t.Helper()
-	req := kmsg.NewPtrHeartbeatRequest()
-	req.Version = 3
-	req.Group, req.MemberID, req.Generation = testGroup, member, generation
-	s.ask(req)
-	var r kmsg.HeartbeatResponse
-	r.Version = 3
-	if err := s.answer(&r); err != nil {
-		s.t.Fatal(err)
-	}
-	return r.ErrorCode
-}
-
-// alone makes the speaker the group's only member, and so its leader.
-func (s *speaker) alone() (member string, generation int32) {
-	s.t.Helper()
-	member = s.asMember()
-	r, err := s.joined()
-	if err != nil || r.ErrorCode != 0 || r.LeaderID != member {
-		s.t.Fatalf("join alone: code %d, leader %s, %v", r.ErrorCode, r.LeaderID, err)
-	}
-	s.askSync(member, r.Generation, member)
-	if code, err := s.synced(); code != 0 || err != nil {
-		s.t.Fatalf("sync alone: code %d, %v", code, err)
-	}
-	return member, r.Generation
-}
 
 // ordinary is a client as any other.
 func ordinary(t *testing.T, b *Broker) *kgo.Client {
@@ -214,6 +85,9 @@ func startGroup(t *testing.T) *Broker {
 	return b
 }
 
+// atOnce is what an answer may take that nobody holds up, on a loaded machine.
+const atOnce = 5 * time.Second
+
 const soon = testSession + 2*grace // no more than a session, the others' next beats, and the time of a loaded machine
 
 func TestAMemberThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
@@ -221,45 +95,32 @@ func TestAMemberThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
 	ordinary(t, b)
 	ordinary(t, b)
 	settles(t, b, 2, 10*time.Second)
-	dead := speak(t, b)
+	dead := mortal(t, b)
 	id := dead.asMember()
 	awaited(t, b, preparing, 3)
 	dead.conn.Close()
 	t.Log("settled in", settles(t, b, 2, soon, id))
 }
 
-func TestALeaderThatDiesInItsJoinDoesNotKeepTheOthersWaiting(t *testing.T) {
+// One of them is made the leader when the leader that they waited for has gone.
+func TestMembersThatDieInTheirJoinDoNotKeepTheOthersWaiting(t *testing.T) {
 	b := startGroup(t)
 	leader := speak(t, b)
-	id, _ := leader.alone()
-	other := speak(t, b)
-	waiting := other.asMember()
-	awaited(t, b, preparing, 2)
-	third := speak(t, b)
-	last := third.asMember()
-	awaited(t, b, preparing, 3)
-	other.conn.Close() // it is counted among those who joined
-	leader.ask(joinRequest(id, "again"))
-	leader.conn.Close()
-	r, err := third.joined()
-	if err != nil || r.ErrorCode != 0 {
-		t.Fatalf("code %d, %v", r.ErrorCode, err)
+	id, generation := leader.alone()
+	dead, ids := []*speaker{leader}, []string{id}
+	for range 5 {
+		s := mortal(t, b)
+		dead, ids = append(dead, s), append(ids, s.asMember())
 	}
-	if r.LeaderID != last { // it died before the others' time to ask for it
-		third.askSync(last, r.Generation)
-		if code, err := third.synced(); err != nil || code != kerr.RebalanceInProgress.Code {
-			t.Fatalf("code %d, %v", code, err)
-		}
-		third.ask(joinRequest(last, ""))
-		if r, err = third.joined(); err != nil || r.ErrorCode != 0 {
-			t.Fatalf("code %d, %v", r.ErrorCode, err)
-		}
+	ordinary(t, b)
+	awaited(t, b, preparing, len(dead)+1)
+	if code := leader.beat(id, generation); code != kerr.RebalanceInProgress.Code {
+		t.Fatalf("heartbeat: code %d", code)
 	}
-	third.askSync(last, r.Generation, last)
-	if code, err := third.synced(); err != nil || code != 0 {
-		t.Fatalf("code %d, %v", code, err)
+	for _, s := range dead {
+		s.conn.Close()
 	}
-	t.Log("settled in", settles(t, b, 1, soon, id, waiting))
+	t.Log("settled in", settles(t, b, 1, soon, ids...))
 }
 
 func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
@@ -268,27 +129,17 @@ func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
 	ordinary(t, b)
 	settles(t, b, 2, 10*time.Second)
 	var dead []string
-	for range 5 {
-		s := speak(t, b)
-		dead = append(dead, s.asMember())
-		if r, err := s.joined(); err == nil && r.ErrorCode == 0 && len(dead)%2 == 0 {
-			s.askSync(dead[len(dead)-1], r.Generation)
+	for i := range 5 {
+		s := mortal(t, b)
+		id := s.asMember()
+		dead = append(dead, id)
+		generation := allJoined(t, soon, s)
+		if i%2 == 1 {
+			s.askSync(id, generation)
 		}
 		s.conn.Close()
 	}
 	t.Log("settled in", settles(t, b, 2, soon, dead...))
-}
-
-// holdingBack is a leader that beats and does not join again, for longer than a session: as one that has work to finish.
-func (s *speaker) holdingBack(member string, generation int32) {
-	s.t.Helper()
-	until := time.Now().Add(2 * testSession)
-	eventually(s.t, func() bool {
-		if code := s.beat(member, generation); code != kerr.RebalanceInProgress.Code && code != 0 {
-			s.t.Fatalf("heartbeat: code %d", code)
-		}
-		return time.Now().After(until)
-	})
 }
 
 func TestAMemberThatWaitsForOthersToJoinIsKept(t *testing.T) {
@@ -297,35 +148,20 @@ func TestAMemberThatWaitsForOthersToJoinIsKept(t *testing.T) {
 	one, generation := leader.alone()
 	two := second.asMember()
 	awaited(t, b, preparing, 2)
-	leader.ask(joinRequest(one, ""))
-	for _, s := range []*speaker{leader, second} {
-		r, err := s.joined()
-		if err != nil || r.ErrorCode != 0 {
-			t.Fatalf("code %d, %v", r.ErrorCode, err)
-		}
-		generation = r.Generation
-	}
+	leader.askJoin(one, "")
+	generation = allJoined(t, atOnce, leader, second)
 	second.askSync(two, generation)
 	leader.askSync(one, generation, one, two)
-	for _, s := range []*speaker{leader, second} {
-		if code, err := s.synced(); err != nil || code != 0 {
-			t.Fatalf("code %d, %v", code, err)
-		}
-	}
+	allSynced(t, atOnce, leader, second)
 	third.asMember()
 	awaited(t, b, preparing, 3)
 	if code := second.beat(two, generation); code != kerr.RebalanceInProgress.Code {
 		t.Fatalf("heartbeat: code %d", code)
 	}
-	second.ask(joinRequest(two, "")) // its session began with that heartbeat, and it sends none while it waits
+	second.askJoin(two, "") // its session began with that heartbeat, and it sends none while it waits
 	leader.holdingBack(one, generation)
-	leader.ask(joinRequest(one, ""))
-	for i, s := range []*speaker{leader, second, third} {
-		s.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if r, err := s.joined(); err != nil || r.ErrorCode != 0 {
-			t.Errorf("member %d: code %d, %v", i, r.ErrorCode, err)
-		}
-	}
+	leader.askJoin(one, "")
+	allJoined(t, atOnce, leader, second, third)
 }
 
 func TestAMemberThatWaitsForItsLeadersSyncIsKept(t *testing.T) {
@@ -334,23 +170,12 @@ func TestAMemberThatWaitsForItsLeadersSyncIsKept(t *testing.T) {
 	one, generation := leader.alone()
 	two := second.asMember()
 	awaited(t, b, preparing, 2)
-	leader.ask(joinRequest(one, ""))
-	for _, s := range []*speaker{leader, second} {
-		r, err := s.joined()
-		if err != nil || r.ErrorCode != 0 {
-			t.Fatalf("code %d, %v", r.ErrorCode, err)
-		}
-		generation = r.Generation
-	}
+	leader.askJoin(one, "")
+	generation = allJoined(t, atOnce, leader, second)
 	second.askSync(two, generation)
 	leader.holdingBack(one, generation)
 	leader.askSync(one, generation, one, two)
-	for i, s := range []*speaker{leader, second} {
-		s.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if code, err := s.synced(); err != nil || code != 0 {
-			t.Errorf("member %d: code %d, %v", i, code, err)
-		}
-	}
+	allSynced(t, atOnce, leader, second)
 }
 
 // A member that is settled is told from a dead one by what is heard of it within half of its session.
@@ -390,9 +215,9 @@ func TestAMemberThatComesBackByAnotherConnectionIsKept(t *testing.T) {
 	two := second.asMember()
 	awaited(t, b, preparing, 2)
 	second.conn.Close()
-	again.ask(joinRequest(two, ""))
+	again.askJoin(two, "")
 	leader.holdingBack(one, generation)
-	leader.ask(joinRequest(one, ""))
+	leader.askJoin(one, "")
 	for i, s := range []*speaker{leader, again} {
 		s.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if r, err := s.joined(); err != nil || r.ErrorCode != 0 || i == 1 && r.MemberID != two {
@@ -408,14 +233,8 @@ func TestAMemberThatLeavesWhileItWaitsForTheLeaderDoesNotKeepTheOthersWaiting(t 
 	one, generation := leader.alone()
 	two, three := second.asMember(), third.asMember()
 	awaited(t, b, preparing, 3)
-	leader.ask(joinRequest(one, ""))
-	for _, s := range []*speaker{leader, second, third} {
-		r, err := s.joined()
-		if err != nil || r.ErrorCode != 0 {
-			t.Fatalf("code %d, %v", r.ErrorCode, err)
-		}
-		generation = r.Generation
-	}
+	leader.askJoin(one, "")
+	generation = allJoined(t, atOnce, leader, second, third)
 	second.askSync(two, generation)
 	third.askSync(three, generation)
 	leaver := speak(t, b)
@@ -429,11 +248,8 @@ func TestAMemberThatLeavesWhileItWaitsForTheLeaderDoesNotKeepTheOthersWaiting(t 
 		t.Fatalf("code %d, %v", code, err)
 	}
 	ordinary(t, b)
-	third.ask(joinRequest(three, ""))
-	third.conn.SetReadDeadline(time.Now().Add(soon))
-	if r, err := third.joined(); err != nil || r.ErrorCode != 0 {
-		t.Errorf("code %d, %v", r.ErrorCode, err)
-	}
+	third.askJoin(three, "")
+	allJoined(t, soon, third)
 	third.conn.Close()
 	settles(t, b, 1, soon, one, two, three)
 }
