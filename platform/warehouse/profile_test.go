@@ -220,7 +220,7 @@ func TestProfilesDefinedAtOnceAllStandInTheView(t *testing.T) {
 
 func TestOnlyViewsThatAreMadeAnewAreDerived(t *testing.T) {
 	for name, want := range map[string]bool{
-		"samples": true, "samples_1m": true, "samples_default": true, "stored_minutes": true, "hours": true,
+		"samples": true, "samples_1m": true, "samples_default": true, "stored_minutes": true, "hours": true, "stored_hours": true,
 		"samples_1h": false, "samples_1h_staging": false, "samples_1m_stored": false, "samples_1m_staging": false, "ledger": false, "s_other": false, "s_old": false, "w_default": false, "messages": false,
 	} {
 		if got := warehouse.IsDerived(name); got != want {

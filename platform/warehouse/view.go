@@ -160,7 +160,7 @@ GROUP BY device, metric, minute, class`
 // room of the roll-ups. Such a view may be lost without losing anything.
 func IsDerived(name string) bool {
 	switch {
-	case name == "samples", name == "samples_1m", name == "stored_minutes", name == "hours":
+	case name == "samples", name == "samples_1m", name == "stored_minutes", name == "hours", name == "stored_hours":
 		return true
 	case strings.HasPrefix(name, "samples_1h"), strings.HasPrefix(name, "samples_1m_"):
 		return false

@@ -171,8 +171,10 @@ func (r *Rollup) begin(ctx context.Context) (progress, error) {
 	if err := r.save(ctx, p); err != nil {
 		return p, err
 	}
-	if err := r.exec(ctx, r.hoursView()); err != nil {
-		return p, fmt.Errorf("make the view of hours: %w", err)
+	for _, view := range []string{r.storedHoursView(), r.hoursView()} {
+		if err := r.exec(ctx, view); err != nil {
+			return p, fmt.Errorf("make the views of hours: %w", err)
+		}
 	}
 	r.taken = true
 	return p, nil

@@ -124,18 +124,25 @@ ORDER BY (topic_gen, part)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`, r.table(progressTable))
 }
 
+// storedHoursView is the stored hours, looked up by a question only after its constants are known: an hour that closes
+// while the question starts would else be neither stored nor open for it.
+func (r *Rollup) storedHoursView() string {
+	return fmt.Sprintf(`CREATE OR REPLACE VIEW %s AS
+SELECT device, metric, hour, n, sum, sum / n AS avg, min, max, last, class FROM %s`, r.table("stored_hours"), r.table("samples_1h"))
+}
+
 // hoursView reads closed hours as they are stored and open ones from the raw samples. What is closed was said by the
 // pass that closed it, in the same row as its progress.
 func (r *Rollup) hoursView() string {
 	closed := "(SELECT max(closed) FROM " + r.table(progressTable) + ")"
 	return fmt.Sprintf(`CREATE OR REPLACE VIEW %s AS
-SELECT device, metric, hour, n, sum, sum / n AS avg, min, max, last, class FROM %s WHERE hour < %s
+SELECT device, metric, hour, n, sum, avg, min, max, last, class FROM %s WHERE hour < %s
 UNION ALL
 SELECT device, metric, hour, n, sum, sum / n AS avg, min, max, last, class FROM (
     SELECT device, CAST(metric, 'LowCardinality(String)') AS metric, toDateTime(toStartOfHour(ts), 'UTC') AS hour, count() AS n, sum(value) AS sum, min(value) AS min,
         max(value) AS max, argMax(value, ts) AS last, class
     FROM %s WHERE ts >= %s AND NOT isNaN(value) GROUP BY device, metric, hour, class
-)`, r.table("hours"), r.table("samples_1h"), closed, r.table("samples"), closed)
+)`, r.table("hours"), r.table("stored_hours"), closed, r.table("samples"), closed)
 }
 
 func (r *Rollup) table(name string) string { return quote(r.store.Database()) + "." + quote(name) }
