@@ -24,6 +24,7 @@ import (
 	"muster.dev/platform/warehouse"
 	"muster.dev/proto/batch"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/gateway/gatewaytest"
 	"muster.dev/services/ingest/sink/rows"
 )
 
@@ -108,7 +109,7 @@ func playProducer(o order, in *json.Decoder) error {
 		var a answers
 		for i := range o.Connections {
 			wg.Go(func() {
-				key, body := []byte(deviceName(i)), newBody(uint32(i))
+				key, body := []byte(deviceName(i)), gatewaytest.NewMessage(i)
 				acked := make(chan error, 1)
 				sent := 0
 				defer func() {
@@ -117,7 +118,7 @@ func playProducer(o order, in *json.Decoder) error {
 					a.Sent += sent
 				}()
 				for more := d.pauses(i, o.Connections); more(); sent++ {
-					log.TryProduce(context.Background(), &kgo.Record{Key: key, Value: slices.Clone(body.next()), Timestamp: time.Now()}, func(_ *kgo.Record, err error) { acked <- err })
+					log.TryProduce(context.Background(), &kgo.Record{Key: key, Value: slices.Clone(body.Next()), Timestamp: time.Now()}, func(_ *kgo.Record, err error) { acked <- err })
 					if err := <-acked; err != nil {
 						mu.Lock()
 						a.Failed++

@@ -36,7 +36,7 @@ const (
 	benchRate     = "MUSTER_BENCH_RATE" // messages a second over all; 0 is as many as there can be
 )
 
-const samplesPerMessage = 55
+const samplesPerMessage = gatewaytest.SamplesPerMessage
 
 func setting(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
@@ -183,11 +183,11 @@ func produceBare(b *testing.B, c *kgo.Client, conns, messages int) result {
 		var wg sync.WaitGroup
 		for i := range conns {
 			key := []byte("bench-" + strconv.Itoa(i))
-			body := newLoadBody(uint32(i))
+			body := gatewaytest.NewMessage(i)
 			wg.Go(func() {
 				acked := make(chan error, 1)
 				for range n / conns {
-					c.TryProduce(b.Context(), &kgo.Record{Key: key, Value: slices.Clone(body.next()), Timestamp: time.Now()}, func(_ *kgo.Record, err error) { acked <- err })
+					c.TryProduce(b.Context(), &kgo.Record{Key: key, Value: slices.Clone(body.Next()), Timestamp: time.Now()}, func(_ *kgo.Record, err error) { acked <- err })
 					if err := <-acked; err != nil {
 						b.Error(err)
 						return

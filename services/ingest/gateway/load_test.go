@@ -1,24 +1,17 @@
 package gateway_test
 
 import (
-	"bufio"
-	"bytes"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"muster.dev/embedded/kafka"
-	"muster.dev/proto/batch"
+	"muster.dev/services/ingest/gateway/gatewaytest"
 )
 
 // loadOrder is what the benchmark asks of the process that plays the devices.
@@ -74,25 +67,14 @@ func playLoad() error {
 	if err := in.Decode(&o); err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(filepath.Join(o.Dir, "ca.pem"))
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	senders := make([]*sender, o.Connections)
+	senders := make([]*gatewaytest.Sender, o.Connections)
 	for i := range senders {
-		base := filepath.Join(o.Dir, "device-bench-"+strconv.Itoa(i))
-		pair, err := tls.LoadX509KeyPair(base+".pem", base+".key")
+		s, err := gatewaytest.Connect(o.Dir, "bench-"+strconv.Itoa(i), o.Addr, i)
 		if err != nil {
 			return err
 		}
-		c, err := tls.Dial("tcp", o.Addr, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ServerName: "localhost", Certificates: []tls.Certificate{pair}})
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		senders[i] = &sender{c: c, r: bufio.NewReaderSize(c, 1024), body: newLoadBody(uint32(i))}
+		defer s.Close()
+		senders[i] = s
 	}
 	run(senders, o.Messages/5, o.Rate)
 	fmt.Println("warm")
@@ -101,15 +83,15 @@ func playLoad() error {
 		return err
 	}
 	for _, s := range senders {
-		s.took = s.took[:0]
+		s.Took = s.Took[:0]
 	}
 	run(senders, o.Messages, o.Rate)
 	var report loadReport
 	var took []time.Duration
 	for _, s := range senders {
-		took = append(took, s.took...)
-		if s.err != nil {
-			report.Said = s.err.Error()
+		took = append(took, s.Took...)
+		if s.Err != nil {
+			report.Said = s.Err.Error()
 		}
 	}
 	report.Failed = o.Messages/o.Connections*o.Connections - len(took)
@@ -120,7 +102,7 @@ func playLoad() error {
 }
 
 // run has each sender send its share, all at once, each after its last answer.
-func run(senders []*sender, messages, rate int) {
+func run(senders []*gatewaytest.Sender, messages, rate int) {
 	var wg sync.WaitGroup
 	pause := time.Duration(0)
 	if rate > 0 {
@@ -134,104 +116,11 @@ func run(senders []*sender, messages, rate int) {
 					<-time.After(time.Until(next))
 					next = next.Add(pause)
 				}
-				if s.err != nil || s.send() != nil {
+				if s.Err != nil || s.Send() != nil {
 					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-}
-
-type sender struct {
-	c    *tls.Conn
-	r    *bufio.Reader
-	body *loadBody
-	out  []byte
-	took []time.Duration
-	err  error
-}
-
-func (s *sender) send() error {
-	body := s.body.next()
-	s.out = append(s.out[:0], "POST /v1/telemetry HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/vnd.muster.batch+msgpack\r\nContent-Length: "...)
-	s.out = strconv.AppendInt(s.out, int64(len(body)), 10)
-	s.out = append(append(s.out, "\r\n\r\n"...), body...)
-	began := time.Now()
-	if _, s.err = s.c.Write(s.out); s.err != nil {
-		return s.err
-	}
-	if s.err = s.answer(); s.err == nil {
-		s.took = append(s.took, time.Since(began))
-	}
-	return s.err
-}
-
-// answer reads a response and no more than is needed to tell that it is a good one.
-func (s *sender) answer() error {
-	length, good := 0, false
-	for first := true; ; first = false {
-		line, err := s.r.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		line = bytes.TrimRight(line, "\r\n")
-		if first {
-			good = bytes.HasPrefix(line, []byte("HTTP/1.1 200"))
-		}
-		if len(line) == 0 {
-			break
-		}
-		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			if length, err = strconv.Atoi(string(v)); err != nil {
-				return err
-			}
-		}
-	}
-	if good {
-		_, err := s.r.Discard(length)
-		return err
-	}
-	said := make([]byte, length)
-	if _, err := io.ReadFull(s.r, said); err != nil {
-		return err
-	}
-	return errors.New(string(said))
-}
-
-// loadBody is a message whose seq is counted up in place.
-type loadBody struct {
-	p   []byte
-	seq uint64
-}
-
-func newLoadBody(conn uint32) *loadBody {
-	b := batch.NewBuilder()
-	now := time.Now()
-	// Large enough to have a fixed width: another process with another boot for each run.
-	boot, seq := uint32(now.UnixNano())|0x8000_0000, uint64(1)<<40+uint64(conn)<<24
-	b.SetKey(boot, seq)
-	b.SetFirmware("1.2.3")
-	for i := range int64(11) {
-		at := now.UnixMilli() - (10-i)*1000
-		b.SetScaled(at, "temp_c", 2150+i, 2)
-		b.SetInt(at, "rssi_dbm", -70-i%3)
-		b.SetInt(at, "heap_free", 100_000-i*17)
-		b.SetBool(at, "charging", i%2 == 0)
-		b.SetInt(at, "uptime_s", 1000+i)
-	}
-	p, err := b.AppendTo(nil)
-	if err != nil {
-		panic(err) // of the benchmark's own making
-	}
-	if p[7] != 0xcf || binary.BigEndian.Uint64(p[8:]) != seq {
-		panic("the seq is not where it was")
-	}
-	return &loadBody{p: p, seq: seq}
-}
-
-func (b *loadBody) next() []byte {
-	b.seq++
-	binary.BigEndian.PutUint64(b.p[8:], b.seq)
-	return b.p
 }

@@ -1,3 +1,4 @@
-// Package gatewaytest makes the certificates that tests of the gateway need: an authority of their own, servers,
-// devices and devices that are wrong in one way. It is imported by tests only.
+// Package gatewaytest makes what tests of the gateway need of the outside: an authority of their own with its
+// certificates, for servers, devices and devices that are wrong in one way; and devices that send. It is imported by
+// tests only.
 package gatewaytest
