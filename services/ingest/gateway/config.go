@@ -31,6 +31,8 @@ type Config struct {
 
 	// AckTimeout is how long a request waits for the log before it is told that nobody knows.
 	AckTimeout time.Duration `yaml:"ack_timeout"`
+	// StallAfter is for how long the log may owe an answer until requests are told so before they are read.
+	StallAfter time.Duration `yaml:"stall_after"`
 	// RosterMaxAge is how old the roster may be before nobody is let in: a revocation could be missing.
 	RosterMaxAge time.Duration `yaml:"roster_max_age"`
 	// WatermarkEvery is the time between two watermarks of each partition.
@@ -84,6 +86,7 @@ func DefaultConfig() Config {
 		TrustDomain:    "muster.local",
 		ReloadEvery:    10 * time.Second,
 		AckTimeout:     8 * time.Second,
+		StallAfter:     eventlog.DefaultProducerSettings().StallAfter,
 		RosterMaxAge:   2 * time.Second,
 		WatermarkEvery: 5 * time.Second,
 		DrainTimeout:   10 * time.Second,
@@ -127,7 +130,7 @@ func (c Config) Validate() error {
 		key string
 		d   time.Duration
 	}{
-		{"reload_every", c.ReloadEvery}, {"ack_timeout", c.AckTimeout}, {"roster_max_age", c.RosterMaxAge},
+		{"reload_every", c.ReloadEvery}, {"ack_timeout", c.AckTimeout}, {"stall_after", c.StallAfter}, {"roster_max_age", c.RosterMaxAge},
 		{"watermark_every", c.WatermarkEvery}, {"drain_timeout", c.DrainTimeout},
 	} {
 		if d.d <= 0 {
@@ -182,9 +185,9 @@ func (l Limits) rate() admit.Rate {
 	return admit.Rate{Messages: l.DeviceMessages, MessagesBurst: l.DeviceMessagesBurst, Bytes: l.DeviceBytes, BytesBurst: l.DeviceBytesBurst}
 }
 
-func (l Limits) producer() eventlog.ProducerSettings {
+func (c Config) producer() eventlog.ProducerSettings {
 	s := eventlog.DefaultProducerSettings()
-	s.MaxBufferedRecords, s.MaxBufferedBytes = l.BufferedRecords, l.BufferedBytes
+	s.MaxBufferedRecords, s.MaxBufferedBytes, s.StallAfter = c.Limits.BufferedRecords, c.Limits.BufferedBytes, c.StallAfter
 	return s
 }
 

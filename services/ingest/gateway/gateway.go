@@ -81,7 +81,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	g.fast = fastpath.New(cfg.Limits.IdleTimeout, cfg.writeTimeout(), g.again)
 
 	// The last room of the path first: the process stops them in reverse, so that each drains into one that lives.
-	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.Limits.producer(), p.Metrics)
+	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.producer(), p.Metrics)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
