@@ -48,7 +48,7 @@ type guard struct {
 	left int      // bytes of the request behind its head
 	read bool     // it is to be read here, whole
 
-	members *watch // nil: nobody wants to know
+	watch *watch // of members; nil: nobody wants to know
 
 	mu     sync.Mutex
 	known  bool    // guarded by mu: the connection has proved who it is
@@ -70,7 +70,7 @@ type door struct {
 func newGuard(c net.Conn, known bool, members *members, d door) (*guard, error) {
 	g := &guard{Conn: c, door: d, known: known}
 	if members != nil {
-		g.members = members.watch(c)
+		g.watch = members.watch(c)
 	}
 	if known {
 		return g, nil
@@ -85,8 +85,8 @@ func newGuard(c net.Conn, known bool, members *members, d door) (*guard, error) 
 // client says waits for the answers about members that it is still owed.
 func (g *guard) Read(p []byte) (int, error) {
 	n, err := g.next(p)
-	if err != nil && g.members != nil {
-		g.members.hold()
+	if err != nil && g.watch != nil {
+		g.watch.hold()
 	}
 	return n, err
 }
@@ -155,8 +155,8 @@ func (g *guard) examine() error {
 	g.mu.Lock()
 	known, user := g.known, g.user
 	g.mu.Unlock()
-	if g.members != nil && known {
-		g.members.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])), user)
+	if g.watch != nil && known {
+		g.watch.asked(req, int32(binary.BigEndian.Uint32(g.head[8:])), user)
 	}
 	return nil
 }
@@ -231,8 +231,8 @@ func (g *guard) Write(p []byte) (int, error) {
 	if err := g.answered(p); err != nil {
 		return 0, err
 	}
-	if g.members != nil && len(p) >= 8 {
-		g.members.answered(int32(binary.BigEndian.Uint32(p[4:])), p[8:])
+	if g.watch != nil && len(p) >= 8 {
+		g.watch.answered(int32(binary.BigEndian.Uint32(p[4:])), p[8:])
 	}
 	if err := g.Conn.SetWriteDeadline(time.Now().Add(unread)); err != nil {
 		return 0, err
@@ -274,8 +274,8 @@ func (g *guard) answered(p []byte) error {
 // Close gives the place back once.
 func (g *guard) Close() error {
 	err := g.Conn.Close()
-	if g.members != nil {
-		g.members.close()
+	if g.watch != nil {
+		g.watch.close()
 	}
 	g.once.Do(func() {
 		if g.door.leave == nil {
