@@ -142,8 +142,7 @@ func (s *Sheet) putTimes(ts *native.Fixed[int64], tally *tally, by partitioning,
 	times, class := m.batch.Times, m.Device.Class
 	if all {
 		ts.AppendSlice(times)
-		first, last := dayKey(class, times[0]), dayKey(class, times[len(times)-1])
-		if first == last { // times ascend
+		if by.key(class, times[0]) == by.key(class, times[len(times)-1]) { // times ascend
 			s.touch(tally, by, class, times[0], len(times))
 			return
 		}
@@ -161,7 +160,7 @@ func (s *Sheet) putTimes(ts *native.Fixed[int64], tally *tally, by partitioning,
 
 func (s *Sheet) touch(t *tally, by partitioning, class uint8, ts int64, n int) {
 	key := by.key(class, ts)
-	if t != &s.old.tally && (key != t.last || t.run == 0) {
+	if by.bounded && (key != t.last || t.run == 0) {
 		s.days[key] = struct{}{}
 	}
 	t.add(key, uint64(n))

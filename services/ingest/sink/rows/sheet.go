@@ -245,14 +245,15 @@ const dayMS = 24 * 60 * 60 * 1000
 
 // A partition is counted under a number that is cheap to make of a row's time, and named by the warehouse.
 type partitioning struct {
-	key func(class uint8, ts int64) uint64
-	id  func(key uint64) string
+	key     func(class uint8, ts int64) uint64
+	id      func(key uint64) string
+	bounded bool // by Partitions: a plan has room for few of them
 }
 
 var (
-	byDay   = partitioning{dayKey, dayID}
-	byMonth = partitioning{func(_ uint8, ts int64) uint64 { return monthKey(ts) }, monthID}
-	byYear  = partitioning{yearKey, yearID}
+	byDay   = partitioning{dayKey, dayID, true}
+	byMonth = partitioning{func(_ uint8, ts int64) uint64 { return monthKey(ts) }, monthID, false}
+	byYear  = partitioning{yearKey, yearID, false}
 )
 
 func dayKey(class uint8, ts int64) uint64 { return uint64(class)<<32 | uint64(uint32(ts/dayMS)) }
