@@ -131,7 +131,8 @@ func TestMembersThatComeAndGoInTheMiddleOfInsertsLoseAndDoubleNothing(t *testing
 		owners := w.watchOwners()
 		a := w.start(w.cfg)
 		for range members / 2 {
-			b, leave := w.start(w.cfg), func() {}
+			b := w.start(w.cfg)
+			var leave func()
 			if full() {
 				leave = w.spawn(w.cfg).kill
 			} else {
