@@ -49,6 +49,7 @@ type Limits struct {
 	ConnectionsPerAddress int           `yaml:"connections_per_address"`
 	ConnectionsPerDevice  int           `yaml:"connections_per_device"`
 	Handshakes            int           `yaml:"handshakes"`
+	HandshakesPerAddress  int           `yaml:"handshakes_per_address"`
 	HandshakeTimeout      time.Duration `yaml:"handshake_timeout"`
 	HeaderTimeout         time.Duration `yaml:"header_timeout"`
 	BodyTimeout           time.Duration `yaml:"body_timeout"`
@@ -92,7 +93,7 @@ func DefaultConfig() Config {
 		DrainTimeout:   10 * time.Second,
 		Limits: Limits{
 			Connections: 20_000, ConnectionsPerAddress: 10_000, ConnectionsPerDevice: 8,
-			Handshakes: 256, HandshakeTimeout: 5 * time.Second,
+			Handshakes: 8_192, HandshakesPerAddress: 2_048, HandshakeTimeout: 5 * time.Second,
 			HeaderTimeout: 5 * time.Second, BodyTimeout: 15 * time.Second, IdleTimeout: time.Minute, HeaderBytes: 16 << 10, Streams: 64,
 			Requests: 8_192, BytesInFlight: 64 << 20,
 			Compressed: 1 << 20, Body: 4 << 20, Ratio: 50, MinRate: 256, Grace: 3 * time.Second,
@@ -147,7 +148,7 @@ func (l Limits) validate() error {
 	}{
 		{"connections", float64(l.Connections)}, {"connections_per_address", float64(l.ConnectionsPerAddress)},
 		{"connections_per_device", float64(l.ConnectionsPerDevice)}, {"handshakes", float64(l.Handshakes)},
-		{"handshake_timeout", float64(l.HandshakeTimeout)}, {"header_timeout", float64(l.HeaderTimeout)},
+		{"handshakes_per_address", float64(l.HandshakesPerAddress)}, {"handshake_timeout", float64(l.HandshakeTimeout)}, {"header_timeout", float64(l.HeaderTimeout)},
 		{"body_timeout", float64(l.BodyTimeout)}, {"idle_timeout", float64(l.IdleTimeout)}, {"header_bytes", float64(l.HeaderBytes)},
 		{"streams", float64(l.Streams)}, {"requests", float64(l.Requests)}, {"compressed", float64(l.Compressed)}, {"body", float64(l.Body)},
 		{"ratio", float64(l.Ratio)}, {"device_messages", l.DeviceMessages}, {"device_bytes", l.DeviceBytes}, {"device_bytes_burst", l.DeviceBytesBurst},
@@ -173,7 +174,7 @@ func (l Limits) validate() error {
 func (l Limits) door() door.Limits {
 	return door.Limits{
 		Connections: l.Connections, PerAddress: l.ConnectionsPerAddress, PerDevice: l.ConnectionsPerDevice,
-		Handshakes: l.Handshakes, HandshakeTimeout: l.HandshakeTimeout,
+		Handshakes: l.Handshakes, HandshakesPerAddress: l.HandshakesPerAddress, HandshakeTimeout: l.HandshakeTimeout,
 	}
 }
 

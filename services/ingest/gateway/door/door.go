@@ -18,11 +18,12 @@ import (
 
 // Limits bound connections.
 type Limits struct {
-	Connections      int           // open at once, in all
-	PerAddress       int           // of one IPv4 address or IPv6 /64
-	PerDevice        int           // of one device
-	Handshakes       int           // at once; more wait in the kernel's queue
-	HandshakeTimeout time.Duration // from accept to the end of the handshake
+	Connections          int           // open at once, in all
+	PerAddress           int           // of one IPv4 address or IPv6 /64
+	PerDevice            int           // of one device
+	Handshakes           int           // under way at once; more wait in the kernel's queue
+	HandshakesPerAddress int           // of them, so that one who only knocks keeps nobody else out
+	HandshakeTimeout     time.Duration // from accept to the end of the handshake
 }
 
 // Door is a net.Listener whose connections have shaken hands.
@@ -38,8 +39,10 @@ type Door struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup // the accept loop and the handshakes
 	shaking   chan struct{}  // one token per handshake
+	computing chan struct{}  // one token per handshake that does not wait for its peer
 	total     *admit.Budget
 	addresses *admit.Slots[netip.Prefix]
+	knocking  *admit.Slots[netip.Prefix] // handshakes by address
 	devices   *admit.Slots[identity.Device]
 
 	mu    sync.Mutex
@@ -52,8 +55,10 @@ func Open(ln net.Listener, m *Material, trustDomain string, l Limits, reg promet
 		ln: ln, material: m, trustDomain: trustDomain, limits: l, metrics: newMetrics(reg, m),
 		ready:     make(chan *tls.Conn),
 		shaking:   make(chan struct{}, l.Handshakes),
+		computing: make(chan struct{}, computing),
 		total:     admit.NewBudget(int64(l.Connections)),
 		addresses: admit.NewSlots[netip.Prefix](l.PerAddress),
+		knocking:  admit.NewSlots[netip.Prefix](l.HandshakesPerAddress),
 		devices:   admit.NewSlots[identity.Device](l.PerDevice),
 		conns:     map[*conn]struct{}{},
 	}
@@ -149,6 +154,11 @@ func (d *Door) admit(nc net.Conn) *conn {
 		d.total.Give(1)
 		return refuse(refusedAddress)
 	}
+	if !d.knocking.Take(address) {
+		d.addresses.Give(address)
+		d.total.Give(1)
+		return refuse(refusedHandshakes)
+	}
 	d.metrics.open.Inc()
 	return &conn{Conn: nc, door: d, address: address}
 }
@@ -172,9 +182,12 @@ func prefix(a net.Addr) netip.Prefix {
 
 func (d *Door) shake(c *conn) {
 	t := tls.Server(c, d.material.Config())
+	c.turn.of = d.computing
 	ctx, cancel := context.WithTimeout(d.ctx, d.limits.HandshakeTimeout)
 	err := t.HandshakeContext(ctx)
 	cancel()
+	c.turn.end()
+	d.knocking.Give(c.address)
 	<-d.shaking
 	if err != nil {
 		if d.ctx.Err() == nil {
@@ -214,6 +227,7 @@ type conn struct {
 	peer    Peer
 	holds   bool // a slot of the device
 	counted bool // HTTP/2: bytes are counted as chatter until a request accounts for them
+	turn    turn // of the goroutine that shakes hands
 	once    sync.Once
 	err     error
 }
@@ -233,7 +247,9 @@ func (c *conn) identify(d *Door, s tls.ConnectionState) {
 
 // Read ends the connection of one who only chatters.
 func (c *conn) Read(p []byte) (int, error) {
+	c.turn.rest()
 	n, err := c.Conn.Read(p)
+	c.turn.take()
 	if c.counted && !c.peer.chatter.came(n) {
 		c.door.metrics.chatter.Inc()
 		return 0, errors.Join(errChatter, c.Close())

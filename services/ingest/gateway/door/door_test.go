@@ -34,7 +34,7 @@ type house struct {
 	files    door.Files
 }
 
-var limits = door.Limits{Connections: 50, PerAddress: 40, PerDevice: 4, Handshakes: 8, HandshakeTimeout: 5 * time.Second}
+var limits = door.Limits{Connections: 50, PerAddress: 40, PerDevice: 4, Handshakes: 8, HandshakesPerAddress: 8, HandshakeTimeout: 5 * time.Second}
 
 // open starts a door behind which each connection hears who it is.
 func open(t *testing.T, l door.Limits) *house {
@@ -228,6 +228,53 @@ func TestASilentHandshakeEnds(t *testing.T) {
 		t.Errorf("an honest one behind them: %v", err)
 	}
 	eventually(t, "four timeouts", func() bool { return h.metric(t, "muster_gateway_handshake_errors_total", "timeout") == 4 })
+}
+
+// More silent connections than handshakes may compute, all of one address: others of it come in as long as it has its
+// share, and other addresses always.
+func TestOneWhoOnlyKnocksKeepsNobodyOut(t *testing.T) {
+	l := limits
+	l.Connections, l.PerAddress, l.Handshakes, l.HandshakesPerAddress, l.HandshakeTimeout = 500, 400, 200, 100, time.Minute
+	h := open(t, l)
+	knock := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", h.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	for i := range l.HandshakesPerAddress - 1 {
+		if c := knock(); i%2 == 0 {
+			if _, err := c.Write([]byte{22, 3, 1}); err != nil { // the beginning of a handshake
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, _, err := h.enter(t, h.ca.Client(h.ca.Device("patient"))); err != nil {
+		t.Errorf("an honest one of the same address: %v", err)
+	}
+	last := knock()
+	eventually(t, "all knock", func() bool { return h.metric(t, "muster_gateway_connections") == 101 })
+	knock()
+	eventually(t, "a refusal", func() bool {
+		return h.metric(t, "muster_gateway_connections_refused_total", "handshakes") == 1
+	})
+	elsewhere := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	c, err := tls.DialWithDialer(elsewhere, "tcp", h.Addr().String(), h.ca.Client(h.ca.Device("elsewhere")))
+	if err != nil {
+		t.Fatalf("an honest one of another address: %v", err)
+	}
+	defer c.Close()
+	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+		t.Errorf("an honest one of another address: %v", err)
+	}
+	_ = last.Close()
+	eventually(t, "its place again", func() bool {
+		_, _, err := h.enter(t, h.ca.Client(h.ca.Device("later")))
+		return err == nil
+	})
 }
 
 func TestConnectionsAreCapped(t *testing.T) {

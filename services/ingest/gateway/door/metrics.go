@@ -20,8 +20,9 @@ type metrics struct {
 
 // Reasons for which a connection is refused before its handshake, and for which handshakes fail.
 const (
-	refusedTotal   = "total"
-	refusedAddress = "address"
+	refusedTotal      = "total"
+	refusedAddress    = "address"
+	refusedHandshakes = "handshakes"
 
 	failedTimeout     = "timeout"
 	failedCertificate = "certificate"
@@ -57,7 +58,7 @@ func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 			Help: "Connections of HTTP/2 closed because they brought frames and no messages.",
 		}),
 	}
-	for _, c := range []string{refusedTotal, refusedAddress} {
+	for _, c := range []string{refusedTotal, refusedAddress, refusedHandshakes} {
 		m.refused.WithLabelValues(c)
 	}
 	for _, c := range []string{failedTimeout, failedCertificate, failedPlain, failedClosed, failedProtocol} {
