@@ -124,6 +124,9 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 		// A join that waits for other members ends with the client's own ctx alone, and close waits for it.
 		closeClient()
 		ses.cl.CloseAllowingRebalance()
+		// To close is to poll once more. Where that brings something, it counts as a poll that goes on, and the
+		// goroutine that leaves the group, if it comes later, would wait for its end for ever.
+		ses.cl.AllowRebalance()
 		stopValve()
 		<-valve
 	}()
