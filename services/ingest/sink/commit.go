@@ -33,6 +33,14 @@ func (w *worker) commit(ctx context.Context, m plan.Mark) error {
 	if err != nil {
 		return err
 	}
+	return w.write(ctx, m.Next, metadata)
+}
+
+// unknown is metadata that says nothing of what is stored: whoever reads it asks the ledger.
+const unknown = ""
+
+// write is commit with the metadata as it stands.
+func (w *worker) write(ctx context.Context, offset int64, metadata string) error {
 	try := func() error {
 		w.lease.Lock()
 		defer w.lease.Unlock()
@@ -40,7 +48,7 @@ func (w *worker) commit(ctx context.Context, m plan.Mark) error {
 			return backoff.Permanent(errLost)
 		}
 		began := time.Now()
-		err := w.commitOnce(ctx, m.Next, metadata)
+		err := w.commitOnce(ctx, offset, metadata)
 		w.sink.m.commits.WithLabelValues(outcomeOf(err)).Observe(time.Since(began).Seconds())
 		switch {
 		case err == nil:
@@ -53,7 +61,7 @@ func (w *worker) commit(ctx context.Context, m plan.Mark) error {
 		return err
 	}
 	if err := backoff.Retry(try, patient(ctx)); err != nil {
-		return fmt.Errorf("commit %s@%d: %w", w.place, m.Next, err)
+		return fmt.Errorf("commit %s@%d: %w", w.place, offset, err)
 	}
 	return nil
 }

@@ -304,6 +304,11 @@ func (w *worker) askLedger(ctx context.Context, from int64) (int64, error) {
 	if err := w.inLog(at); err != nil {
 		return 0, err
 	}
+	// One that was stopped while it waited may see the rows of an owner that came after it. The group takes a commit of
+	// the owner alone, and this one tells who reads it what was known before: nothing.
+	if err := w.write(ctx, from, unknown); err != nil {
+		return 0, err
+	}
 	w.sink.alarm(alarmStrays, "rows of an unknown plan stand above the ledger: taking them back, they come again from the log", "partition", w.place.String(), "offset", at, "rows", strays)
 	err := w.insist(ctx, "take rows back", func() error {
 		for table := range strays {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -188,6 +189,39 @@ func TestJunkInTheMetadataIsNoReasonToInsertBlindly(t *testing.T) {
 			})
 		}
 	}
+}
+
+// It looked at the ledger, was stopped for long, and wakes when the rows are another's.
+func TestAWorkerThatIsNoOwnerTakesNothingBack(t *testing.T) {
+	w := newWorld(t)
+	w.defineProfile(1)
+	w.send(150)
+	w.dieAt(atInsertAcked)
+	p := w.open()
+	const telemetry = 1 // the generation of the first topic
+	strays := func() map[string]uint64 {
+		rows, err := store{w.house}.strays(t.Context(), telemetry, uint16(p.Part), uint64(p.From))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	before := strays()
+	s, err := New(w.cfg, Settings{Warehouse: w.house})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ses := &session{sink: s, cl: w.cl, kick: make(chan struct{}, 1), workers: map[place]*worker{}}
+	old := newWorker(ses, place{record.TopicTelemetry, p.Part}, p.Topic, beginning{at: p.From, blind: true, bounds: bounds{end: p.To + 1}})
+	old.gen = telemetry
+	old.live = false // the group would not take its commit
+	if _, err := old.askLedger(t.Context(), p.From); !errors.Is(err, errLost) {
+		t.Errorf("it goes on: %v", err)
+	}
+	if rows := strays(); len(rows) == 0 || !maps.Equal(rows, before) {
+		t.Errorf("rows of the partition: %v, there were %v", rows, before)
+	}
+	w.finish()
 }
 
 func TestAGroupThatLostItsCommitsAsksTheLedger(t *testing.T) {
