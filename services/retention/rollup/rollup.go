@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"muster.dev/platform/outage"
 	"muster.dev/platform/warehouse"
 )
 
@@ -59,9 +59,7 @@ func (r *Rollup) Ready() error {
 
 // Run makes a pass every interval until ctx ends. It waits out every fault of the store; only ErrReplaced ends it.
 func (r *Rollup) Run(ctx context.Context) error {
-	exp := backoff.NewExponentialBackOff()
-	exp.InitialInterval, exp.MaxInterval = 500*time.Millisecond, 30*time.Second
-	exp.MaxElapsedTime = 0 // the store's outage may last: ctx is the limit
+	away := outage.New(500*time.Millisecond, 30*time.Second)
 	for {
 		err := r.Pass(ctx)
 		wait := r.interval
@@ -74,17 +72,13 @@ func (r *Rollup) Run(ctx context.Context) error {
 		case errors.Is(err, ErrReplaced):
 			return err
 		case err != nil:
-			wait = exp.NextBackOff()
+			wait = away.Next()
 			r.log.Warn("a pass over the ledger failed", "error", err, "again_in", wait.String())
 		default:
-			exp.Reset()
+			away.Over()
 			r.ready.Store(true)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !outage.Pause(ctx, wait) {
 			return nil
 		}
 	}
