@@ -39,8 +39,13 @@ type DeviceEnrolled struct {
 	History  bool   `msgpack:"history"`
 	Interval int64  `msgpack:"interval_ms"` // at which it means to report; 0 = unknown
 	Region   string `msgpack:"region"`
-	Serial   string `msgpack:"serial"` // of its certificate, hex
+	Serial   string `msgpack:"serial"` // of its first certificate, hex
 	SPKI     []byte `msgpack:"spki"`   // SHA-256 of the certificate's public key
+
+	Method     string            `msgpack:"method,omitempty"` // how it enrolled: operator, password, manufacturer
+	Via        string            `msgpack:"via,omitempty"`    // the password's id, or manufacturer/serial
+	Label      string            `msgpack:"label,omitempty"`  // the product line that it came by
+	Attributes map[string]string `msgpack:"attributes,omitempty"`
 }
 
 // DeviceRevoked ends a device: nothing more is accepted from it.
@@ -118,12 +123,19 @@ func (d DeviceEnrolled) validate() *batch.Error {
 	case len(d.SPKI) != 0 && len(d.SPKI) != 32:
 		return bad("spki", "must have 32 bytes")
 	}
-	for field, s := range map[string]string{"cohort": d.Cohort, "region": d.Region, "serial": d.Serial} {
+	for field, s := range map[string]string{"cohort": d.Cohort, "region": d.Region, "serial": d.Serial, "method": d.Method, "via": d.Via, "label": d.Label} {
 		if err := checkText(field, s); err != nil {
 			return err
 		}
 	}
-	return nil
+	return checkAttributes(d.Attributes)
+}
+
+// normal makes what was left out and what was written as nothing the same.
+func (d *DeviceEnrolled) normal() {
+	if len(d.Attributes) == 0 {
+		d.Attributes = nil
+	}
 }
 
 func (d DeviceRevoked) validate() *batch.Error {

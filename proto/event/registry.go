@@ -81,6 +81,7 @@ func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := msgpack.NewEncoder(&buf)
 	enc.UseCompactInts(true)
+	enc.SetSortMapKeys(true) // equal events have equal bytes: the chain is made of them
 	err := enc.Encode(v)
 	return buf.Bytes(), err
 }
@@ -180,28 +181,56 @@ func decode(p []byte, into any) *batch.Error {
 	return nil
 }
 
+// bodies reads the body of each type that is known here.
+var bodies = map[string]func([]byte) (Body, *batch.Error){
+	TypeDeviceEnrolled:         body[DeviceEnrolled],
+	TypeDeviceRevoked:          body[DeviceRevoked],
+	TypeProfileDefined:         body[ProfileDefined],
+	TypeMetricAdded:            body[MetricAdded],
+	TypeSchemaDefined:          body[SchemaDefined],
+	TypeTopicDefined:           body[TopicDefined],
+	TypeCertificateIssued:      body[CertificateIssued],
+	TypeCertificateRevoked:     body[CertificateRevoked],
+	TypeIssuerDefined:          body[IssuerDefined],
+	TypeIssuerRevoked:          body[IssuerRevoked],
+	TypeDeviceQuarantined:      body[DeviceQuarantined],
+	TypeDeviceReplaced:         body[DeviceReplaced],
+	TypeDeviceMoved:            body[DeviceMoved],
+	TypeDeviceDescribed:        body[DeviceDescribed],
+	TypeCohortDefined:          body[CohortDefined],
+	TypeCohortRevoked:          body[CohortRevoked],
+	TypeCohortQuarantined:      body[CohortQuarantined],
+	TypeGroupDefined:           body[GroupDefined],
+	TypeGroupRemoved:           body[GroupRemoved],
+	TypeRegionDefined:          body[RegionDefined],
+	TypeLineDefined:            body[LineDefined],
+	TypePasswordMade:           body[PasswordMade],
+	TypePasswordWithdrawn:      body[PasswordWithdrawn],
+	TypeManufacturerTrusted:    body[ManufacturerTrusted],
+	TypeManufacturerDistrusted: body[ManufacturerDistrusted],
+	TypeSerialsClaimed:         body[SerialsClaimed],
+	TypeSerialsReleased:        body[SerialsReleased],
+	TypeTokenMade:              body[TokenMade],
+	TypeTokenWithdrawn:         body[TokenWithdrawn],
+	TypeAttemptRefused:         body[AttemptRefused],
+	TypeSnapshotTaken:          body[SnapshotTaken],
+}
+
 func decodeBody(ceType string, p []byte) (Body, *batch.Error) {
-	switch ceType {
-	case TypeDeviceEnrolled:
-		return body[DeviceEnrolled](p)
-	case TypeDeviceRevoked:
-		return body[DeviceRevoked](p)
-	case TypeProfileDefined:
-		return body[ProfileDefined](p)
-	case TypeMetricAdded:
-		return body[MetricAdded](p)
-	case TypeSchemaDefined:
-		return body[SchemaDefined](p)
-	case TypeTopicDefined:
-		return body[TopicDefined](p)
+	read, ok := bodies[ceType]
+	if !ok {
+		return Unknown{ceType}, nil
 	}
-	return Unknown{ceType}, nil
+	return read(p)
 }
 
 func body[T Body](p []byte) (Body, *batch.Error) {
 	var b T
 	if err := decode(p, &b); err != nil {
 		return nil, err
+	}
+	if b, ok := any(&b).(interface{ normal() }); ok {
+		b.normal()
 	}
 	return b, nil
 }

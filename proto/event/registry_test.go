@@ -158,6 +158,13 @@ func FuzzRegistryEvents(f *testing.F) {
 	for i := range values {
 		f.Add(string(headers[i][0].Value), values[i])
 	}
+	for _, body := range lived() {
+		value, _, err := (event.Registry{N: 1, Body: body}).Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body.Type(), value)
+	}
 	f.Add("x", []byte{0xdf, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, ceType string, value []byte) {
 		_, _ = event.DecodeWatermark(value)
