@@ -11,10 +11,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/sign"
 	"muster.dev/services/ingest/sink/plan"
 )
 
@@ -478,18 +480,29 @@ func TestEverythingThatIsNoNewMessageIsAccountedFor(t *testing.T) {
 	}
 	w.want["stored"]++
 	w.want["duplicate"]++
+	seen, err := (&sign.Sign{Kind: sign.SeqBack, Time: first.at.UnixMilli(), Gateway: "g", Keyed: true, Boot: 7, Seq: 8, High: 5_000}).Record(name(dev.No), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.want["stored"]++
+	forged := *seen // a device's message that says the same
+	forged.Headers = []kgo.RecordHeader{seen.Headers[0], kafkaHeader(record.HeaderType, event.TypeDevice)}
+	w.want["quarantined"]++
 	w.produce(w.record(first, record.TopicTelemetry))
 	w.produce(w.record(other, record.TopicTelemetry), w.record(junk, record.TopicTelemetry), unstamped, mark, w.record(late, record.TopicTelemetry),
-		w.record(em, record.TopicEvents), w.record(em, record.TopicEvents))
+		w.record(em, record.TopicEvents), w.record(em, record.TopicEvents), seen, &forged)
 	w.records[record.TopicTelemetry] += 6
-	w.records[record.TopicEvents] += 2
+	w.records[record.TopicEvents] += 4
 	w.finish()
-	for reason, n := range map[string]uint64{"conflict": 1, "malformed": 1, "device_stamp": 1, "time_past": 1} {
+	for reason, n := range map[string]uint64{"conflict": 1, "malformed": 2, "device_stamp": 1, "time_past": 1} {
 		if got := w.count("SELECT count() FROM DB.quarantine WHERE reason = '" + reason + "'"); got != n {
 			t.Errorf("%d rows in quarantine for %s, want %d", got, reason, n)
 		}
 	}
-	if n := w.count("SELECT count() FROM DB.device_events"); n != 2 {
-		t.Errorf("%d device events, want 2", n)
+	if n := w.count("SELECT count() FROM DB.device_events"); n != 3 {
+		t.Errorf("%d device events, want 3", n)
+	}
+	if n := w.count("SELECT count() FROM DB.events WHERE type = 'clone-sign' AND device = '" + name(dev.No) + "' AND seq IS NULL AND fields['sign'] = 'seq-back' AND toUInt64(fields['high_seq']) = 5000"); n != 1 {
+		t.Errorf("%d signs, want 1", n)
 	}
 }

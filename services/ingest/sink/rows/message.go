@@ -10,6 +10,7 @@ import (
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/sign"
 )
 
 // Form is what kind of record a Message was read from.
@@ -17,7 +18,7 @@ type Form uint8
 
 const (
 	Telemetry  Form = iota
-	Events          // device events
+	Events          // device events, and what a gateway says of a device
 	Control         // the pipeline's own word: a watermark of a gateway
 	Unreadable      // goes to quarantine whole
 )
@@ -106,10 +107,15 @@ func (m *Message) Read(r *kgo.Record, catalog Catalog) {
 	}
 }
 
-// readEvents reads a record of the event topic.
+// readEvents reads a record of the event topic. What a gateway says is told by its ce_type, which no device sets, and
+// only it may have the type of a sign: in a device's message that type is refused as one that is not known.
 func (m *Message) readEvents(r *kgo.Record) {
 	m.Form = Events
-	events, err := event.DecodeMessage(r.Value)
+	decode := event.DecodeMessage
+	if kind, ok := header(r, record.HeaderType); ok && string(kind) == sign.CEType {
+		decode = sign.Decode
+	}
+	events, err := decode(r.Value)
 	if err != nil {
 		m.refuseDecode(err)
 		return

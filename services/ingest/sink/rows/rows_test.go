@@ -10,7 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/proto/batch"
+	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/sign"
 )
 
 // names is a catalog that a test writes down.
@@ -271,6 +273,33 @@ func TestARecordThatCannotBeReadSaysWhy(t *testing.T) {
 		if m.Keyed {
 			t.Errorf("%s: has a key", name)
 		}
+	}
+}
+
+func TestASignOfAGatewayIsAnEventThatNoDeviceCanForge(t *testing.T) {
+	r, err := (&sign.Sign{Kind: sign.KeyConflict, Time: at.UnixMilli(), Gateway: "g", Keyed: true, Boot: 7, Seq: 8}).Record("boiler-7", record.Device{No: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSheet(catalog)
+	s.Begin(Settings{Gen: 1})
+	var m Message
+	m.Read(r, catalog)
+	if m.Form != Events || m.Keyed || m.Seq != record.Unkeyed || m.Device.No != 42 {
+		t.Fatalf("%+v", m)
+	}
+	s.Put(&m, Stored)
+	if n := s.events.ts.Rows(); n != 1 || s.events.ts.Values()[0] != at.UnixMilli() || s.events.number.Values()[0] != 42 {
+		t.Errorf("%d events", n)
+	}
+	if l := s.ledger; l.off.Rows() != 1 || l.outcome.Values()[0] != int8(Stored) || l.n.Values()[0] != 1 || l.seq.Values()[0] != record.Unkeyed || l.device.Values()[0] != 42 {
+		t.Error("the ledger has another row")
+	}
+	// The same bytes as a device's word.
+	forged := *r
+	forged.Headers = []kgo.RecordHeader{r.Headers[0], {Key: record.HeaderType, Value: []byte(event.TypeDevice)}}
+	if m.Read(&forged, catalog); m.Form != Unreadable || m.Reason != ReasonMalformed {
+		t.Errorf("forged: form %d, %s", m.Form, m.Detail)
 	}
 }
 
