@@ -2,20 +2,46 @@ package roster
 
 import (
 	"slices"
-	"time"
 
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
-	"muster.dev/proto/identity"
 )
 
-// fold checks a body against the state and, unless dry, folds it in. Saying again what is already so is no error.
-func (s *State) fold(offset int64, body event.Body, dry bool) (Change, error) {
-	switch b := body.(type) {
+// fold checks an event against the state and, unless dry, folds it in. Saying again what is already so is no error.
+func (s *State) fold(offset int64, e event.Registry, dry bool) (Change, error) {
+	switch b := e.Body.(type) {
 	case event.DeviceEnrolled:
-		return s.enrol(b, dry)
+		return s.enrol(e.Time, b, dry)
 	case event.DeviceRevoked:
 		return s.revoke(b, dry)
+	case event.DeviceQuarantined:
+		return s.quarantine(b, dry)
+	case event.DeviceReplaced:
+		return s.replace(b, dry)
+	case event.DeviceMoved:
+		return s.move(b, dry)
+	case event.DeviceDescribed:
+		return s.describe(b, dry)
+	case event.CertificateIssued:
+		return s.issue(b, dry)
+	case event.CertificateRevoked:
+		return s.revokeCertificate(b, dry)
+	case event.IssuerDefined:
+		return s.defineIssuer(b, dry)
+	case event.IssuerRevoked:
+		return s.revokeIssuer(b, dry)
+	case event.CohortDefined:
+		return s.defineCohort(b, dry)
+	case event.CohortRevoked:
+		return s.revokeCohort(b, dry)
+	case event.CohortQuarantined:
+		return s.quarantineCohort(b, dry)
+	case event.GroupDefined:
+		return s.defineGroup(b, dry)
+	case event.GroupRemoved:
+		return s.removeGroup(b, dry)
+	case event.RegionDefined:
+		return s.defineRegion(b, dry)
 	case event.ProfileDefined:
 		return s.defineProfile(offset, b, dry)
 	case event.MetricAdded:
@@ -24,70 +50,32 @@ func (s *State) fold(offset int64, body event.Body, dry bool) (Change, error) {
 		return s.defineSchema(offset, b, dry)
 	case event.TopicDefined:
 		return s.defineTopic(b, dry)
+	case event.SnapshotTaken:
+		if !dry {
+			s.taken = b
+		}
+		return Change{}, nil
+	case event.LineDefined, event.PasswordMade, event.PasswordWithdrawn, event.ManufacturerTrusted, event.ManufacturerDistrusted,
+		event.SerialsClaimed, event.SerialsReleased, event.TokenMade, event.TokenWithdrawn, event.AttemptRefused:
+		return Change{}, nil // of the registry's own rooms and of auditors: no device's standing hangs on it
 	case nil:
 		return Change{}, ignore(Decode, "an event without a body")
 	}
-	return Change{}, ignore(Later, "events of type %s are of a later release", body.Type())
-}
-
-// enrol makes a device known, or renews what is known of it. Its number stays: a dense number that comes out of
-// order would be a second writer, or a bound to nothing.
-func (s *State) enrol(b event.DeviceEnrolled, dry bool) (Change, error) {
-	id, err := identity.ParseDevice(b.Device)
-	if err != nil {
-		return Change{}, ignore(Name, "enrol: %w", err)
-	}
-	if b.Profile != 0 && s.profiles[b.Profile] == nil {
-		return Change{}, ignore(Missing, "enrol %s: there is no profile %d", id, b.Profile)
-	}
-	known := s.devices.at(s.ids[id])
-	switch {
-	case known != nil && known.No != b.No:
-		return Change{}, ignore(Conflict, "enrol %s as %d: it is %d", id, b.No, known.No)
-	case known != nil && known.Revoked:
-		// Its old certificate would come back with it.
-		return Change{}, ignore(Conflict, "enrol %s: it was revoked, which is for good", id)
-	case known == nil && b.No != s.devices.n+1:
-		return Change{}, ignore(Number, "enrol %s as %d: the next number is %d", id, b.No, s.devices.n+1)
-	}
-	device := Device{
-		ID: id, No: b.No, Profile: b.Profile, Class: b.Class, History: b.History,
-		Interval: time.Duration(b.Interval) * time.Millisecond,
-	}
-	copy(device.SPKI[:], b.SPKI)
-	if dry {
-		return Change{Device: device}, nil
-	}
-	device.Cohort, device.Region = s.intern(b.Cohort), s.intern(b.Region)
-	if known != nil {
-		device.ID = known.ID
-		*known = device
-		return Change{Device: device}, nil
-	}
-	s.devices.add(device)
-	s.ids[id] = b.No
-	return Change{Device: device}, nil
+	return Change{}, ignore(Later, "events of type %s are of a later release", e.Body.Type())
 }
 
 func (s *State) intern(name string) string {
 	if same, ok := s.names[name]; ok {
 		return same
 	}
-	s.names[name] = name
+	if len(s.names) < maxNames {
+		s.names[name] = name
+	}
 	return name
 }
 
-func (s *State) revoke(b event.DeviceRevoked, dry bool) (Change, error) {
-	device := s.devices.at(b.No)
-	if device == nil {
-		return Change{}, ignore(Missing, "revoke %d: there is no such device", b.No)
-	}
-	if !dry && !device.Revoked {
-		device.Revoked = true
-		s.revoked++
-	}
-	return Change{Device: *device}, nil
-}
+// maxNames bounds what is kept once for all: an attribute that is another on each device has no copies to save.
+const maxNames = 1 << 16
 
 func (s *State) defineProfile(offset int64, b event.ProfileDefined, dry bool) (Change, error) {
 	change := Change{Profile: b.Profile}

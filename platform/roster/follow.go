@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,8 +24,8 @@ import (
 // back, or deleted and made again. The roster keeps what it knew, grows old, and needs an operator.
 var ErrLost = errors.New("the registry's log is not the one that was read")
 
-// Unknown is the Age of a roster that has not yet reached the end of the log.
-const Unknown = time.Duration(math.MaxInt64)
+// Never is the Age of a roster that has not yet reached the end of the log.
+const Never = time.Duration(math.MaxInt64)
 
 // partition of the registry's log: it has one.
 const partition = 0
@@ -50,6 +51,7 @@ type Roster struct {
 	poll    time.Duration
 	metrics *metrics
 	closing sync.Once
+	version atomic.Uint64
 
 	mu       sync.RWMutex // over the rest
 	state    *State
@@ -177,6 +179,7 @@ func (r *Roster) take(records []*kgo.Record) {
 			continue
 		}
 		r.metrics.applied.Inc()
+		r.version.Add(1)
 		if len(r.watchers) > 0 {
 			changes = append(changes, change)
 		}
@@ -313,7 +316,7 @@ func (r *Roster) Check(limit time.Duration) error {
 		return err
 	}
 	switch age := r.Age(); {
-	case age == Unknown:
+	case age == Never:
 		return errors.New("the registry's log is still being read for the first time")
 	case age > limit:
 		return fmt.Errorf("what is known of the registry is %v old", age.Round(100*time.Millisecond))
@@ -322,18 +325,18 @@ func (r *Roster) Check(limit time.Duration) error {
 }
 
 // Age is how old the roster's knowledge may be: the time since the end of the log was asked for and then reached;
-// Unknown before the first time. In good health it lies between nothing and a little over the poll's interval.
+// Never before the first time. In good health it lies between nothing and a little over the poll's interval.
 func (r *Roster) Age() time.Duration {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.caughtUp.IsZero() {
-		return Unknown
+		return Never
 	}
 	return time.Since(r.caughtUp)
 }
 
 func (r *Roster) ageSeconds() float64 {
-	if age := r.Age(); age != Unknown {
+	if age := r.Age(); age != Never {
 		return age.Seconds()
 	}
 	return math.Inf(1)

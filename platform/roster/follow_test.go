@@ -133,7 +133,7 @@ func TestARosterKnowsWhatTheRegistrySaidAndIsYoung(t *testing.T) {
 		r := newRegistry(t)
 		r.say(life()[:3]...)
 		roster, reg := r.follow()
-		if roster.Ready() || roster.Age() != Unknown || roster.Check(2*time.Second) == nil {
+		if roster.Ready() || roster.Age() != Never || roster.Check(2*time.Second) == nil {
 			t.Error("ready before it has read")
 		}
 		if err := roster.WaitReady(r.within(10 * time.Second)); err != nil {
@@ -276,7 +276,7 @@ func TestAReaderThatIsBehindIsOldThoughTheBrokerAnswers(t *testing.T) {
 		fault := r.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1})
 		r.say(life()[3:]...)
 		time.Sleep(time.Minute)
-		if age := roster.Age(); age < 55*time.Second || age == Unknown {
+		if age := roster.Age(); age < 55*time.Second || age == Never {
 			t.Errorf("%v old, a minute behind", age)
 		}
 		fault.Remove()
@@ -430,7 +430,7 @@ func TestALogThatWasCutAtItsStartIsLost(t *testing.T) {
 		}
 		roster, _ := r.follow()
 		time.Sleep(30 * time.Second)
-		if err := roster.Err(); !errors.Is(err, ErrLost) || roster.Ready() || roster.Age() != Unknown {
+		if err := roster.Err(); !errors.Is(err, ErrLost) || roster.Ready() || roster.Age() != Never {
 			t.Errorf("Err = %v, ready %v, age %v", err, roster.Ready(), roster.Age())
 		}
 	})

@@ -32,11 +32,60 @@ func (r *Roster) DevicesAfter(no uint32, limit int) []Device {
 			if d == nil {
 				break
 			}
-			out = append(out, *d)
+			out = append(out, s.seen(d))
 		}
 		return out
 	})
 }
+
+// DeviceBySerial finds the device that was given the certificate, unless that is forgotten.
+func (r *Roster) DeviceBySerial(serial string) (Device, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state.DeviceBySerial(serial)
+}
+
+// Standing says whether a certificate speaks for a device now, see State.Standing.
+func (r *Roster) Standing(id identity.Device, serial string, spki [32]byte) (Device, Standing) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state.Standing(id, serial, spki)
+}
+
+// Version changes with every event that is folded in, and costs no lock: who asks for it before Standing may keep the
+// answer for as long as it is the same.
+func (r *Roster) Version() uint64 { return r.version.Load() }
+
+// Cohorts is every cohort that was defined or has had a device, by name.
+func (r *Roster) Cohorts() []Cohort { return held(r, (*State).Cohorts) }
+
+// Cohort finds a cohort.
+func (r *Roster) Cohort(name string) (Cohort, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state.Cohort(name)
+}
+
+// Groups is every group, by name.
+func (r *Roster) Groups() []Group { return held(r, (*State).Groups) }
+
+// GroupsOf is the groups that a device is in, by name.
+func (r *Roster) GroupsOf(d Device) []string {
+	return held(r, func(s *State) []string { return s.GroupsOf(d) })
+}
+
+// Regions is every region, by name.
+func (r *Roster) Regions() []Region { return held(r, (*State).Regions) }
+
+// Region finds the gateway that takes a region's devices.
+func (r *Roster) Region(name string) (gateway string, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state.Region(name)
+}
+
+// Issuers is every issuer, in the order in which they were defined.
+func (r *Roster) Issuers() []Issuer { return held(r, (*State).Issuers) }
 
 // Rev is the revision of what the tables look like, see State.Rev.
 func (r *Roster) Rev() uint64 { return held(r, (*State).Rev) }

@@ -63,8 +63,15 @@ type State struct {
 	rev     uint64
 	devices devices
 	ids     map[identity.Device]uint32
+	serials map[string]uint32 // device by certificate
 	revoked int
-	names   map[string]string // cohorts and regions: one copy for all devices
+	names   map[string]string // what many devices have in common: one copy for all of them
+	cohorts []Cohort          // the first has no name; devices refer to them by place
+	places  map[string]uint32 // of cohorts
+	groups  map[string]Selector
+	regions map[string]string // gateway by region
+	issuers []Issuer          // in the order in which they were defined
+	taken   event.SnapshotTaken
 	// What the profiles, schemas and topics hold is only ever appended to, never changed: readers keep slices of it.
 	profiles map[uint16]*Profile
 	schemas  map[uint32]Schema
@@ -76,7 +83,12 @@ type State struct {
 func NewState() *State {
 	return &State{
 		ids:      map[identity.Device]uint32{},
+		serials:  map[string]uint32{},
 		names:    map[string]string{},
+		cohorts:  []Cohort{{}},
+		places:   map[string]uint32{"": 0},
+		groups:   map[string]Selector{},
+		regions:  map[string]string{},
 		profiles: map[uint16]*Profile{},
 		schemas:  map[uint32]Schema{},
 		topics:   map[[16]byte]Topic{},
@@ -110,7 +122,7 @@ func (s *State) Apply(offset int64, e event.Registry) error {
 
 // Check says what Apply would find wrong with an event's body now, and changes nothing.
 func (s *State) Check(body event.Body) error {
-	_, err := s.fold(0, body, true)
+	_, err := s.fold(0, event.Registry{Body: body}, true)
 	return err
 }
 
@@ -125,11 +137,11 @@ func (s *State) link(offset int64, e event.Registry, sum [32]byte) (Change, erro
 		return Change{}, s.count(ignore(Chain, "event %d names another predecessor: %x, not %x", e.N, e.Prev, s.prev))
 	}
 	s.n, s.prev = e.N, sum
-	change, err := s.fold(offset, e.Body, false)
+	change, err := s.fold(offset, e, false)
 	if err != nil {
 		return Change{}, s.count(err)
 	}
-	change.Offset, change.Type = offset, e.Body.Type()
+	change.Offset, change.Type, change.Time, change.Body = offset, e.Body.Type(), e.Time, e.Body
 	return change, nil
 }
 
@@ -153,15 +165,18 @@ func (s *State) Device(id identity.Device) (Device, bool) { return s.DeviceByNo(
 // DeviceByNo finds a device by its number.
 func (s *State) DeviceByNo(no uint32) (Device, bool) {
 	if d := s.devices.at(no); d != nil {
-		return *d, true
+		return s.seen(d), true
 	}
 	return Device{}, false
 }
 
+// DeviceBySerial finds the device that was given the certificate, unless that is forgotten.
+func (s *State) DeviceBySerial(serial string) (Device, bool) { return s.DeviceByNo(s.serials[serial]) }
+
 // Devices yields all devices in the order of their numbers.
 func (s *State) Devices(yield func(Device) bool) {
 	for no := uint32(1); no <= s.devices.n; no++ {
-		if !yield(*s.devices.at(no)) {
+		if !yield(s.seen(s.devices.at(no))) {
 			return
 		}
 	}
@@ -215,27 +230,4 @@ func (s *State) TopicGen(id [16]byte) (uint16, bool) {
 // Counts is how much there is.
 func (s *State) Counts() Counts {
 	return Counts{int(s.devices.n), s.revoked, len(s.profiles), len(s.schemas), len(s.topics)}
-}
-
-// devices is all devices by number, in pieces that never move: a million of them are not copied as they grow.
-type devices struct {
-	n      uint32
-	pieces [][]Device
-}
-
-const piece = 4096
-
-func (d *devices) at(no uint32) *Device {
-	if no == 0 || no > d.n {
-		return nil
-	}
-	return &d.pieces[(no-1)/piece][(no-1)%piece]
-}
-
-func (d *devices) add(device Device) {
-	if d.n%piece == 0 {
-		d.pieces = append(d.pieces, make([]Device, piece))
-	}
-	d.n++
-	*d.at(d.n) = device
 }

@@ -48,8 +48,9 @@ func folded(t *testing.T, records []*kgo.Record) *State {
 
 func TestTheFoldHoldsWhatTheLogSays(t *testing.T) {
 	s := folded(t, (&chain{t: t}).records(100, life()...))
-	want := Device{ID: "pump-1", No: 1, Cohort: "eu", Region: "de", Profile: 1, Interval: time.Minute, SPKI: [32]byte{7}}
-	if got, ok := s.Device("pump-1"); !ok || got != want {
+	want := Device{ID: "pump-1", No: 1, Cohort: "eu", Region: "de", Profile: 1, Interval: time.Minute, SPKI: [32]byte{7}, EnrolledAt: 1_795_341_850_123,
+		Certificates: []Certificate{{SPKI: [32]byte{7}, Legacy: true}}}
+	if got, ok := s.Device("pump-1"); !ok || !reflect.DeepEqual(got, want) {
 		t.Errorf("pump-1 is %+v", got)
 	}
 	if got, ok := s.DeviceByNo(2); !ok || !got.Revoked || !got.History || got.Class != 3 || got.ID != "pump-2" {
@@ -262,7 +263,8 @@ func TestEnrollingAgainRenewsAllButTheNumber(t *testing.T) {
 	if err := s.Apply(20, s.event(event.DeviceEnrolled{Device: "pump-1", No: 1, Cohort: "us", Class: 2})); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := s.Device("pump-1"); got != (Device{ID: "pump-1", No: 1, Cohort: "us", Class: 2}) {
+	want := Device{ID: "pump-1", No: 1, Cohort: "us", Class: 2, SPKI: [32]byte{7}, EnrolledAt: 1_795_341_850_123, Certificates: []Certificate{{SPKI: [32]byte{7}, Legacy: true}}}
+	if got, _ := s.Device("pump-1"); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -313,7 +315,7 @@ func TestAnyLogFoldsWithoutAPanicAndTheSameTwice(t *testing.T) {
 		n := 0
 		a.Devices(func(d Device) bool {
 			n++
-			if same, ok := a.Device(d.ID); !ok || same != d || d.No != uint32(n) {
+			if same, ok := a.Device(d.ID); !ok || !reflect.DeepEqual(same, d) || d.No != uint32(n) {
 				t.Errorf("device %d: %+v by number, %+v by id", n, d, same)
 			}
 			return true
