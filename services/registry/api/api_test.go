@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -146,7 +147,7 @@ func TestADeviceEnrolsAndIsKnown(t *testing.T) {
 		t.Errorf("identity %v", pair.Leaf.URIs)
 	}
 	want := v1.Device{Device: "pump-1", No: 1, Cohort: "north", Profile: "pump", Class: "audit", History: true}
-	if got, err := s.client.Device(t.Context(), "pump-1"); err != nil || got != want {
+	if got, err := s.client.Device(t.Context(), "pump-1"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 

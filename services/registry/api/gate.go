@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// fileOperator is the name of the bearer of the configured token, which no other token may have.
+const fileOperator = "operator"
+
+// caller is who calls, as their token says.
+type caller struct {
+	name string
+	role Role
+}
+
+// guard lets the bearer of a token in whose role suffices, bounds what they send, and writes what the operation says.
+func (a *API) guard(o operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
+		defer cancel()
+		c := &call{Request: r.WithContext(ctx), status: http.StatusOK}
+		body, err := a.serve(o, c)
+		if err != nil {
+			p := problem(err)
+			if p.Status >= http.StatusInternalServerError {
+				a.log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+			}
+			if p.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="muster"`)
+			}
+			c.status, body = p.Status, p
+		}
+		answer(w, c.status, body)
+	}
+}
+
+func (a *API) serve(o operation, c *call) (any, error) {
+	var err error
+	if c.caller, err = a.admit(c.Request); err != nil {
+		return nil, err
+	}
+	if !c.caller.role.May(o.least) {
+		return nil, refuse(http.StatusForbidden, "", fmt.Sprintf("%s needs the role %s, and the token of %s has %s", o.route(), o.least, c.caller.name, c.caller.role))
+	}
+	return o.handle(a, c)
+}
+
+// admit says who calls. A token is looked up by its digest, so that neither its length nor how much of it was right
+// shows in time.
+func (a *API) admit(r *http.Request) (caller, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	digest := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	if !strings.EqualFold(scheme, "Bearer") {
+		return caller{}, refuse(http.StatusUnauthorized, "", "want an operator's token as Authorization: Bearer")
+	}
+	if subtle.ConstantTimeCompare(digest[:], a.token[:]) == 1 {
+		return caller{fileOperator, Admin}, nil
+	}
+	return caller{}, refuse(http.StatusUnauthorized, "", "the token is not one that the registry knows")
+}

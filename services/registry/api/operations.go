@@ -1,0 +1,10 @@
+package api
+
+// operations are all ways of calling the API, in the order in which a reader meets them.
+func operations() []operation {
+	var all []operation
+	for _, of := range [][]operation{deviceOperations(), schemaOperations()} {
+		all = append(all, of...)
+	}
+	return all
+}
