@@ -3,6 +3,8 @@ package authority
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,11 +16,35 @@ import (
 func initAuthority(t *testing.T) (*Authority, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "ca")
-	a, err := Init(dir, "muster.test")
+	a, err := Init(dir, "muster.test", sealed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a, dir
+}
+
+// sealed is a seal that the tests share: nobody else's key opens with it.
+var sealed = func() Option {
+	text, err := NewSeal()
+	if err != nil {
+		panic(err)
+	}
+	seal, err := ParseSeal(text)
+	if err != nil {
+		panic(err)
+	}
+	return WithSeal(seal)
+}()
+
+// issuingFiles are the names of the certificate and the key in use.
+func issuingFiles(t *testing.T, dir string) (cert, key string) {
+	t.Helper()
+	certs, err := readCertificates(filepath.Join(dir, IssuingFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := issuingBase(ID(certs[0]))
+	return base + ".pem", base + sealedKey
 }
 
 func readAll(t *testing.T, dir string) map[string]string {
@@ -41,10 +67,10 @@ func readAll(t *testing.T, dir string) map[string]string {
 func TestInitIsSafeToRepeat(t *testing.T) {
 	_, dir := initAuthority(t)
 	before := readAll(t, dir)
-	if len(before) != 4 {
-		t.Fatalf("an authority has four files, have %d", len(before))
+	if len(before) != 6 {
+		t.Fatalf("an authority has six files, have %d", len(before))
 	}
-	if _, err := Init(dir, "muster.test"); err != nil {
+	if _, err := Init(dir, "muster.test", sealed); err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range readAll(t, dir) {
@@ -52,24 +78,44 @@ func TestInitIsSafeToRepeat(t *testing.T) {
 			t.Errorf("a second Init changed %s", name)
 		}
 	}
-	if _, err := Init(dir, "other.test"); err == nil || !strings.Contains(err.Error(), "muster.test") {
+	if _, err := Init(dir, "other.test", sealed); err == nil || !strings.Contains(err.Error(), "muster.test") {
 		t.Errorf("Init for another trust domain: %v", err)
 	}
 }
 
 func TestInitCompletesAnInterruptedInit(t *testing.T) {
+	_, whole := initAuthority(t)
+	cert, key := issuingFiles(t, whole)
 	for _, lost := range [][]string{
-		{RootFile, IssuingFile, IssuingKeyFile},
-		{IssuingFile, IssuingKeyFile},
-		{IssuingFile},
+		{RootFile, IssuingFile, cert, key, ClientsFile},
+		{IssuingFile, cert, key, ClientsFile},
+		{IssuingFile, cert, ClientsFile},
+		{IssuingFile, ClientsFile},
+		{ClientsFile},
 	} {
-		_, dir := initAuthority(t)
+		dir := filepath.Join(t.TempDir(), "ca")
+		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		for _, name := range lost {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := Init(dir, "muster.test"); err != nil {
+		for _, name := range []string{key, RootKeyName + sealedKey} { // CopyFS opens them to others
+			if err := os.Chmod(filepath.Join(dir, name), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		a, err := Init(dir, "muster.test", sealed)
+		if err != nil {
+			t.Errorf("without %v: %v", lost, err)
+			continue
+		}
+		if _, err := a.IssueDevice("d1", request(t, p256(t))); err != nil {
 			t.Errorf("without %v: %v", lost, err)
 		}
 	}
@@ -77,10 +123,10 @@ func TestInitCompletesAnInterruptedInit(t *testing.T) {
 
 func TestRootKeyMayBeOffline(t *testing.T) {
 	_, dir := initAuthority(t)
-	if err := os.Remove(filepath.Join(dir, RootKeyFile)); err != nil {
+	if err := os.Remove(filepath.Join(dir, RootKeyName+sealedKey)); err != nil {
 		t.Fatal(err)
 	}
-	a, err := Init(dir, "muster.test")
+	a, err := Init(dir, "muster.test", sealed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,21 +136,22 @@ func TestRootKeyMayBeOffline(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, IssuingFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Init(dir, "muster.test"); err == nil || !strings.Contains(err.Error(), "root's key") {
+	if _, err := Init(dir, "muster.test", sealed); err == nil || !strings.Contains(err.Error(), "root's key") {
 		t.Fatalf("an issuing certificate without the root's key: %v", err)
 	}
 }
 
 func TestOpenRefusesWhatOthersCanRead(t *testing.T) {
 	_, dir := initAuthority(t)
-	key := filepath.Join(dir, IssuingKeyFile)
+	_, name := issuingFiles(t, dir)
+	key := filepath.Join(dir, name)
 	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("the issuing key has mode %v, %v", info.Mode(), err)
 	}
 	if err := os.Chmod(key, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := Open(dir, sealed); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a key that the group reads: %v", err)
 	}
 	if err := os.Chmod(key, 0o600); err != nil {
@@ -113,7 +160,7 @@ func TestOpenRefusesWhatOthersCanRead(t *testing.T) {
 	if err := os.Chmod(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+	if _, err := Open(dir, sealed); err == nil || !strings.Contains(err.Error(), "chmod 700") {
 		t.Errorf("a directory that the group enters: %v", err)
 	}
 }
@@ -121,12 +168,15 @@ func TestOpenRefusesWhatOthersCanRead(t *testing.T) {
 func TestOpenRefusesAStrangersKey(t *testing.T) {
 	_, dir := initAuthority(t)
 	_, other := initAuthority(t)
-	for name, want := range map[string]string{IssuingKeyFile: "does not belong", RootFile: "not signed"} {
+	_, key := issuingFiles(t, dir)
+	_, otherKey := issuingFiles(t, other)
+	for name, from := range map[string]string{key: otherKey, RootFile: RootFile} {
+		want := map[string]string{key: "does not belong", RootFile: "not signed"}[name]
 		original := readAll(t, dir)[name]
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(readAll(t, other)[name]), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(readAll(t, other)[from]), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(dir, sealed); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("another authority's %s: %v", name, err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(original), 0o600); err != nil {

@@ -90,7 +90,7 @@ func TestEveryAllowedKeyIsIssuedAVerifiableCertificate(t *testing.T) {
 			!slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}) {
 			t.Errorf("%T: ca %v, usage %v, extended %v", key, leaf.IsCA, leaf.KeyUsage, leaf.ExtKeyUsage)
 		}
-		if life := leaf.NotAfter.Sub(leaf.NotBefore); life > deviceLife+time.Hour {
+		if life := leaf.NotAfter.Sub(leaf.NotBefore); life > DefaultDeviceLife+time.Hour {
 			t.Errorf("%T: lives %v", key, life)
 		}
 		if serials[issued.Serial] || leaf.SerialNumber.Text(16) != issued.Serial {
@@ -183,12 +183,13 @@ func FuzzParseRequest(f *testing.F) {
 func TestALeafNeverOutlivesItsIssuer(t *testing.T) {
 	a, _ := initAuthority(t)
 	r := request(t, p256(t))
-	a.now = func() time.Time { return a.issuing.NotAfter.Add(-time.Hour) }
+	issuing := a.Issuers()[0]
+	a.now = func() time.Time { return issuing.NotAfter.Add(-time.Hour) }
 	issued, err := a.IssueDevice("d1", r)
-	if err != nil || !issued.NotAfter.Equal(a.issuing.NotAfter) {
-		t.Errorf("ends %v, the issuer %v: %v", issued.NotAfter, a.issuing.NotAfter, err)
+	if err != nil || !issued.NotAfter.Equal(issuing.NotAfter) {
+		t.Errorf("ends %v, the issuer %v: %v", issued.NotAfter, issuing.NotAfter, err)
 	}
-	a.now = func() time.Time { return a.issuing.NotAfter.Add(time.Hour) }
+	a.now = func() time.Time { return issuing.NotAfter.Add(time.Hour) }
 	if _, err := a.IssueDevice("d1", r); err == nil {
 		t.Error("an ended issuer issued")
 	}
@@ -196,7 +197,7 @@ func TestALeafNeverOutlivesItsIssuer(t *testing.T) {
 
 func TestTheIssuerCannotVouchForAnotherDomain(t *testing.T) {
 	a, _ := initAuthority(t)
-	a.trustDomain = "victim.test"
+	a.held.Load().trustDomain = "victim.test"
 	issued, err := a.IssueDevice("d1", request(t, p256(t)))
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ const (
 
 	minRSA = 2048
 	maxRSA = 8192 // the time to verify grows with the square: more is an attack, not caution
+
+	maxNames = 16
 )
 
 // RequestError says why a certificate request was refused.
@@ -29,10 +31,14 @@ func (e *RequestError) Error() string { return "certificate request refused: " +
 type Request struct {
 	csr  *x509.CertificateRequest
 	spki [sha256.Size]byte
+	hash [sha256.Size]byte
 }
 
 // SPKI is the SHA-256 of the request's public key as X.509 writes it (SubjectPublicKeyInfo): the name of the key.
 func (r *Request) SPKI() [sha256.Size]byte { return r.spki }
+
+// Hash is the SHA-256 of the request's DER: who sends the same request again is answered as before.
+func (r *Request) Hash() [sha256.Size]byte { return r.hash }
 
 // ParseRequest reads one certificate request in PEM. Every refusal is a *RequestError.
 func ParseRequest(data []byte) (*Request, error) {
@@ -48,7 +54,15 @@ func ParseRequest(data []byte) (*Request, error) {
 	case len(bytes.TrimSpace(rest)) > 0:
 		return nil, &RequestError{"there is something behind the PEM block"}
 	}
-	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	return ParseRequestDER(block.Bytes)
+}
+
+// ParseRequestDER reads one certificate request in DER. Every refusal is a *RequestError.
+func ParseRequestDER(der []byte) (*Request, error) {
+	if len(der) > MaxRequest {
+		return nil, &RequestError{fmt.Sprintf("%d bytes, the limit is %d", len(der), MaxRequest)}
+	}
+	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return nil, &RequestError{fmt.Sprintf("it does not parse: %.200s", err)}
 	}
@@ -56,10 +70,13 @@ func ParseRequest(data []byte) (*Request, error) {
 	if err := checkKey(csr.PublicKey); err != nil {
 		return nil, err
 	}
+	if n := len(csr.DNSNames) + len(csr.EmailAddresses) + len(csr.IPAddresses) + len(csr.URIs); n > maxNames {
+		return nil, &RequestError{fmt.Sprintf("it asks for %d alternative names, the limit is %d", n, maxNames)}
+	}
 	if err := csr.CheckSignature(); err != nil {
 		return nil, &RequestError{"its signature is not by its own key"}
 	}
-	return &Request{csr: csr, spki: sha256.Sum256(csr.RawSubjectPublicKeyInfo)}, nil
+	return &Request{csr: csr, spki: sha256.Sum256(csr.RawSubjectPublicKeyInfo), hash: sha256.Sum256(der)}, nil
 }
 
 func checkKey(key any) error {
