@@ -142,7 +142,7 @@ func root(w World, began *bool) *cobra.Command {
 	cmd.PersistentFlags().StringVar(&f.data, "data", string(stack.DefaultDir), "the local stack's data `DIR`")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the data as JSON")
 	cmd.AddCommand(
-		up(f), status(f), query(f), devices(f), send(f), simulate(f), events(f), migrate(f), ledger(f), rebuild(f), process(f),
+		up(f), status(f), query(f), devices(f), send(f), simulate(f), events(f), migrate(f), ledger(f), auditing(f), rebuild(f), process(f),
 	)
 	for c := range all(cmd) {
 		if run := c.RunE; run != nil {

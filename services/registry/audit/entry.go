@@ -30,6 +30,9 @@ type Entry struct {
 // Concerns says whether the entry is about the device that its Reader follows, or about its cohort.
 func (e Entry) Concerns() bool { return e.concerns }
 
+// Kind is the type without what all have in common, as device-revoked.
+func (e Entry) Kind() string { return short(e.Type) }
+
 // String is the entry on one line.
 func (e Entry) String() string {
 	at := fmt.Sprintf("%s %6d @%d", e.Time.Format("2006-01-02T15:04:05.000Z"), e.Event, e.Offset)
