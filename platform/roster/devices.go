@@ -57,3 +57,14 @@ func (d *devices) add(device stored) {
 	d.n++
 	d.pieces[(d.n-1)/piece][(d.n-1)%piece] = device
 }
+
+// Own is a device as it is by itself, without what it has from its cohort.
+func (s *State) Own(no uint32) (Device, bool) {
+	d := s.devices.at(no)
+	if d == nil {
+		return Device{}, false
+	}
+	out := d.Device
+	out.Cohort = s.cohorts[d.cohort].Name
+	return out, true
+}

@@ -1,9 +1,12 @@
 package decide
 
 import (
+	"time"
+
 	"muster.dev/platform/roster"
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
+	"muster.dev/proto/identity"
 )
 
 // The limits of what the registry takes. A profile is a wide table and every plan of the sink inserts into each, so
@@ -14,21 +17,24 @@ const (
 	MaxSchemas  = 10_000
 )
 
-// Command is what the registry can be told: Enrol, DefineSchema, AddMetrics, DefineTopic.
+// Command is what the registry can be told.
 type Command interface {
-	decide(*State) (Outcome, error)
+	decide(s *State, now time.Time) (Outcome, error)
 }
 
 // Outcome is what a command comes to. One without events says what was so already.
 type Outcome struct {
-	Events []event.Body
-	No     uint32 // of Enrol: the device's number
-	Schema uint32 // of DefineSchema: its id
-	Gen    uint16 // of DefineTopic: its generation
+	Events      []event.Body
+	No          uint32          // of what is about one device: its number
+	Device      identity.Device // likewise: its name
+	Certificate Certificate     // of what enrols or renews: what stands in the log, to be signed once it does
+	Schema      uint32          // of DefineSchema: its id
+	Gen         uint16          // of DefineTopic: its generation
+	Count       int             // of what is about many: on how many it bore
 }
 
-// Decide says what a command makes of the state, and does not change it. Every error is a *Refusal.
-func Decide(s *State, c Command) (Outcome, error) { return c.decide(s) }
+// Decide says what a command makes of the state now, and does not change it. Every error is a *Refusal.
+func Decide(s *State, now time.Time, c Command) (Outcome, error) { return c.decide(s, now) }
 
 // Metric is a metric as commands name it.
 type Metric = roster.SchemaMetric

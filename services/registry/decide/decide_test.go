@@ -14,12 +14,14 @@ import (
 	"muster.dev/proto/identity"
 )
 
+var now = time.UnixMilli(1_795_341_850_000)
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // do decides a command and folds what it makes.
 func do(t *testing.T, s *State, c Command) Outcome {
 	t.Helper()
-	out, err := Decide(s, c)
+	out, err := Decide(s, now, c)
 	if err != nil {
 		t.Fatalf("%+v: %v", c, err)
 	}
@@ -34,7 +36,7 @@ func do(t *testing.T, s *State, c Command) Outcome {
 func refused(t *testing.T, s *State, c Command, kind RefusalKind, field string) {
 	t.Helper()
 	before := s.Last()
-	out, err := Decide(s, c)
+	out, err := Decide(s, now, c)
 	var refusal *Refusal
 	if !errors.As(err, &refusal) || refusal.Kind != kind || refusal.Field != field || len(out.Events) > 0 || s.Last() != before {
 		t.Errorf("%+v: %+v, %v; want a refusal of %s", c, out, err, field)
@@ -174,7 +176,7 @@ func TestTheLogAloneGivesTheSameState(t *testing.T) {
 		DefineTopic{Name: "t", ID: [16]byte{1}, Partitions: 1}, pump("a"), pump("b"), DefineSchema{[]Metric{{Name: "a"}}},
 		AddMetrics{Profile: 1, Metrics: []Metric{{Name: "a", Scale: 2}}},
 	} {
-		out, err := Decide(s, c)
+		out, err := Decide(s, now, c)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,9 +6,10 @@ import "fmt"
 type RefusalKind uint8
 
 const (
-	Invalid  RefusalKind = iota // the command can never be done as it is
-	Conflict                    // the registry says otherwise
-	NotFound                    // what it is about does not exist
+	Invalid   RefusalKind = iota // the command can never be done as it is
+	Conflict                     // the registry says otherwise
+	NotFound                     // what it is about does not exist
+	Forbidden                    // who asks may not
 )
 
 // Refusal says why a command makes no event.
@@ -30,4 +31,8 @@ func conflict(field, format string, args ...any) *Refusal {
 
 func notFound(field, format string, args ...any) *Refusal {
 	return &Refusal{NotFound, field, fmt.Sprintf(format, args...)}
+}
+
+func forbidden(field, format string, args ...any) *Refusal {
+	return &Refusal{Forbidden, field, fmt.Sprintf(format, args...)}
 }

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"time"
 
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
@@ -11,7 +12,7 @@ import (
 // has the same id.
 type DefineSchema struct{ Metrics []Metric }
 
-func (c DefineSchema) decide(s *State) (Outcome, error) {
+func (c DefineSchema) decide(s *State, _ time.Time) (Outcome, error) {
 	if n := len(c.Metrics); n == 0 || n > batch.MaxColumns {
 		return Outcome{}, invalid("metrics", "%d of them: want 1 to %d", n, batch.MaxColumns)
 	}
@@ -46,7 +47,7 @@ type AddMetrics struct {
 	Metrics []Metric
 }
 
-func (c AddMetrics) decide(s *State) (Outcome, error) {
+func (c AddMetrics) decide(s *State, _ time.Time) (Outcome, error) {
 	profile, ok := s.Profile(c.Profile)
 	if !ok {
 		return Outcome{}, notFound("profile", "there is no profile %d", c.Profile)

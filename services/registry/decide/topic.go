@@ -3,6 +3,7 @@ package decide
 import (
 	"math"
 	"slices"
+	"time"
 
 	"muster.dev/proto/event"
 )
@@ -15,7 +16,7 @@ type DefineTopic struct {
 	Partitions int32
 }
 
-func (c DefineTopic) decide(s *State) (Outcome, error) {
+func (c DefineTopic) decide(s *State, _ time.Time) (Outcome, error) {
 	switch {
 	case c.Name == "":
 		return Outcome{}, invalid("name", "want the name of a topic")

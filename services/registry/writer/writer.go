@@ -203,7 +203,7 @@ func (w *Writer) round(ctx context.Context, out *eventlog.Writer, batch []*reque
 			results[i].err = fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(r.ctx))
 			continue
 		}
-		outcome, err := decide.Decide(state, r.command)
+		outcome, err := decide.Decide(state, now, r.command)
 		if err != nil {
 			w.metrics.refused.Inc()
 			results[i].err = err
