@@ -22,8 +22,9 @@ const versionTable = "schema_versions"
 
 // What every schema has, profiles apart.
 var (
-	schemaTables = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "samples_1m_stored", "samples_1m_staging", "device_rows", "device_events"}
-	schemaViews  = []string{"samples_1m", "stored_minutes", "samples", "devices", "messages", "events", "kpi_data_lag"}
+	schemaTables       = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "samples_1m_stored", "samples_1m_staging", "device_rows", "device_events", "registry_events"}
+	schemaViews        = []string{"samples_1m", "stored_minutes", "samples", "devices", "messages", "events", "kpi_data_lag", "audit", "security_findings", "kpi_security", "kpi_enrolments"}
+	schemaDictionaries = []string{"device_names"}
 )
 
 // Progress is told what a long run is doing, a line at a time. It may be nil.
@@ -112,7 +113,7 @@ func (w *Warehouse) Missing(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("warehouse: list the tables: %w", classify(err))
 	}
 	var missing []string
-	for _, name := range append(slices.Clone(schemaTables), schemaViews...) {
+	for _, name := range slices.Concat(schemaTables, schemaViews, schemaDictionaries) {
 		if !there[name] {
 			missing = append(missing, name)
 		}
@@ -147,6 +148,11 @@ func (w *Warehouse) DropAll(ctx context.Context) error {
 	for _, v := range schemaViews {
 		if err := w.exec(ctx, "DROP VIEW IF EXISTS "+w.table(v)); err != nil {
 			return fmt.Errorf("warehouse: drop %s: %w", v, err)
+		}
+	}
+	for _, d := range schemaDictionaries {
+		if err := w.exec(ctx, "DROP DICTIONARY IF EXISTS "+w.table(d)); err != nil {
+			return fmt.Errorf("warehouse: drop %s: %w", d, err)
 		}
 	}
 	profiles, err := w.profiles(ctx)
