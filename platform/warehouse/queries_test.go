@@ -94,11 +94,16 @@ var answers = map[string]string{
 	"quarantine-by-reason.sql":  `^\('nan','temp_c',1,1,'sim-00002','not a number'\)$`,
 	"crashes.sql":               `^\('sim-00001','1.4.1',1,.*,'watchdog'\)$`,
 	"storage-per-table.sql":     `^\('w_env',120,`,
+	"messages-by-cohort.sql":    `^\('north',3,122,610,1,0\)$`,
+	"security-findings.sql":     `^\('sim-00002','north',\['clone-sign'\],.*,6,\['seq-back, two-addresses'\]\)$`,
+	"who-revoked.sql":           `'operator','device-revoked','sim-00005','','stolen'\)$`,
+	"certificates-ending.sql":   `^\('north','ca1',2,1,.*,'sim-00004'\)$`,
 }
 
 func TestEveryDocumentedQuestionHasAnAnswer(t *testing.T) {
 	w := warehousetest.Start(t)
 	seedRecent(t, w)
+	seedSecurity(t, w)
 	// As an analyst asks: without credentials.
 	cfg := warehouse.DefaultConfig()
 	cfg.Addr, cfg.Database = warehousetest.Config(t).Addr, w.Database()

@@ -91,7 +91,7 @@ ORDER BY since LIMIT 1000
 UNION ALL
 SELECT 'clone-sign' AS kind, e.device AS device, any(d.cohort) AS cohort, min(e.ts) AS since,
     arrayStringConcat(arraySort(groupUniqArray(JSONExtractString(e.fields, 'sign'))), ', ') AS detail, sum(1 + JSONExtractUInt(e.fields, 'more')) AS times
-FROM ${DB}.device_events AS e LEFT ANY JOIN ${DB}.device_rows AS d ON e.device_no = d.no
+FROM ${DB}.device_events AS e LEFT ANY JOIN (SELECT no, cohort FROM ${DB}.device_rows FINAL) AS d ON e.device_no = d.no
 WHERE e.type = 'clone-sign' AND e.ts > now64(3) - toIntervalDay(7)
 GROUP BY e.device ORDER BY since LIMIT 1000
 UNION ALL
