@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"muster.dev/services/registry/authority"
+	"muster.dev/services/registry/refusals"
 	"muster.dev/services/registry/writer"
 )
 
@@ -27,15 +28,20 @@ type Settings struct {
 	Config
 	Writer    *writer.Writer
 	Authority *authority.Authority
+	Refusals  *refusals.Room // told of attempts; nil tells nobody
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
+	Now       func() time.Time // nil is the wall clock
 }
 
 // API serves the operators' API.
 type API struct {
 	writer    *writer.Writer
 	authority *authority.Authority
+	refusals  *refusals.Room
 	log       *slog.Logger
+	now       func() time.Time
+	survey    survey
 	token     [sha256.Size]byte
 	server    *http.Server
 	listener  net.Listener
@@ -48,8 +54,11 @@ func New(s Settings) (*API, error) {
 	if err := s.Config.Validate(); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	a := &API{writer: s.Writer, authority: s.Authority, log: s.Log, certFile: s.CertFile, keyFile: s.KeyFile,
+	a := &API{writer: s.Writer, authority: s.Authority, refusals: s.Refusals, log: s.Log, now: s.Now, certFile: s.CertFile, keyFile: s.KeyFile,
 		token: sha256.Sum256([]byte(s.Token.Reveal()))}
+	if a.now == nil {
+		a.now = time.Now
+	}
 	listener, err := net.Listen("tcp", s.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("the operators' API cannot listen; another process may hold the port: %w", err)

@@ -146,8 +146,14 @@ func TestADeviceEnrolsAndIsKnown(t *testing.T) {
 	if len(pair.Leaf.URIs) != 1 || pair.Leaf.URIs[0].String() != "spiffe://muster.test/device/pump-1" {
 		t.Errorf("identity %v", pair.Leaf.URIs)
 	}
-	want := v1.Device{Device: "pump-1", No: 1, Cohort: "north", Profile: "pump", Class: "audit", History: true}
-	if got, err := s.client.Device(t.Context(), "pump-1"); err != nil || !reflect.DeepEqual(got, want) {
+	want := v1.Device{Device: "pump-1", No: 1, Cohort: "north", Profile: "pump", Class: "audit", History: true, State: v1.StateEnrolled, Method: "operator"}
+	got, err := s.client.Device(t.Context(), "pump-1")
+	if err != nil || len(got.Certificates) != 1 || got.Certificates[0].Serial != pair.Leaf.SerialNumber.Text(16) || !got.Certificates[0].NotAfter.Equal(pair.Leaf.NotAfter) ||
+		time.Since(got.EnrolledAt).Abs() > time.Minute {
+		t.Errorf("%+v, %v", got, err)
+	}
+	got.EnrolledAt, got.Certificates = time.Time{}, nil
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
 
@@ -193,18 +199,27 @@ func TestWhatContradictsTheRegistryIsAConflict(t *testing.T) {
 	}
 }
 
-func TestARequestForAnotherDevicesNameIsOverruled(t *testing.T) {
+func TestARequestForAnotherDevicesNameIsRefused(t *testing.T) {
 	s := start(t)
-	greedy := &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: "victim"}, DNSNames: []string{"localhost"},
-		URIs: []*url.URL{{Scheme: "spiffe", Host: "muster.test", Path: "/device/victim"}},
+	uri := func(path string) []*url.URL { return []*url.URL{{Scheme: "spiffe", Host: "muster.test", Path: path}} }
+	for name, greedy := range map[string]*x509.CertificateRequest{
+		"common name": {Subject: pkix.Name{CommonName: "victim"}},
+		"identity":    {Subject: pkix.Name{CommonName: "d1"}, URIs: uri("/device/victim")},
+		"host":        {Subject: pkix.Name{CommonName: "d1"}, DNSNames: []string{"localhost"}},
+	} {
+		_, err := s.client.Enroll(t.Context(), v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, greedy, newKey(t))})
+		var problem *v1.Problem
+		if !errors.As(err, &problem) || problem.Status != http.StatusForbidden || problem.Field != "csr" {
+			t.Errorf("another %s: %v", name, err)
+		}
 	}
-	out, err := s.client.Enroll(t.Context(), v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, greedy, newKey(t))})
+	modest := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "d1", Organization: []string{"ACME"}}, URIs: uri("/device/d1")}
+	out, err := s.client.Enroll(t.Context(), v1.Enrolment{Device: "d1", Cohort: "c", CSR: csr(t, modest, newKey(t))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert := leaf(t, out.Certificate)
-	if len(cert.URIs) != 1 || cert.URIs[0].Path != "/device/d1" || len(cert.DNSNames) != 0 || cert.Subject.CommonName != "d1" {
+	if len(cert.URIs) != 1 || cert.URIs[0].Path != "/device/d1" || len(cert.DNSNames) != 0 || cert.Subject.CommonName != "d1" || len(cert.Subject.Organization) != 0 {
 		t.Errorf("%v %v %v", cert.URIs, cert.DNSNames, cert.Subject)
 	}
 }

@@ -91,3 +91,7 @@ func missing(field, format string, args ...any) error {
 func unfit(field, format string, args ...any) error {
 	return refuse(http.StatusUnprocessableEntity, field, fmt.Sprintf(format, args...))
 }
+
+func conflicting(field, format string, args ...any) error {
+	return refuse(http.StatusConflict, field, fmt.Sprintf(format, args...))
+}

@@ -1,12 +1,20 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
+	"time"
+
+	"muster.dev/services/registry/decide"
+	"muster.dev/services/registry/refusals"
+
+	v1 "muster.dev/services/registry/api/v1"
 )
 
 // fileOperator is the name of the bearer of the configured token, which no other token may have.
@@ -34,6 +42,7 @@ func (a *API) guard(o operation) http.HandlerFunc {
 			if p.Status == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="muster"`)
 			}
+			a.note(o, c, p)
 			c.status, body = p.Status, p
 		}
 		answer(w, c.status, body)
@@ -62,5 +71,30 @@ func (a *API) admit(r *http.Request) (caller, error) {
 	if subtle.ConstantTimeCompare(digest[:], a.token[:]) == 1 {
 		return caller{fileOperator, Admin}, nil
 	}
-	return caller{}, refuse(http.StatusUnauthorized, "", "the token is not one that the registry knows")
+	var known caller
+	err := a.see(r.Context(), func(s *decide.State) error {
+		t, ok := s.Token(digest)
+		switch {
+		case !ok:
+			return refuse(http.StatusUnauthorized, "", "the token is not one that the registry knows, or was withdrawn")
+		case !a.now().Before(t.NotAfter):
+			return refuse(http.StatusUnauthorized, "", fmt.Sprintf("token %s of %s ended at %s", t.ID, t.Name, t.NotAfter.UTC().Format(time.RFC3339)))
+		}
+		known = caller{t.Name, Role(t.Role)}
+		return nil
+	})
+	return known, err
+}
+
+// note tells auditors of an attempt at what is not allowed.
+func (a *API) note(o operation, c *call, p *v1.Problem) {
+	if a.refusals == nil || p.Status != http.StatusUnauthorized && p.Status != http.StatusForbidden {
+		return
+	}
+	source, _, err := net.SplitHostPort(c.RemoteAddr)
+	if err != nil {
+		source = c.RemoteAddr
+	}
+	subject := cmp.Or(c.caller.name, "nobody")
+	a.refusals.Note(refusals.Attempt{What: "operators' API", Subject: subject, Reason: o.id + ": " + p.Detail, Source: source})
 }

@@ -35,6 +35,8 @@ func problem(err error) *v1.Problem {
 			status = http.StatusConflict
 		case decide.NotFound:
 			status = http.StatusNotFound
+		case decide.Forbidden:
+			status = http.StatusForbidden
 		}
 		return refuse(status, refusal.Field, refusal.Detail)
 	case errors.Is(err, writer.ErrUnavailable):

@@ -2,11 +2,13 @@ package v1
 
 // Cohort is a rollout cohort: devices belong to it by an explicit word alone.
 type Cohort struct {
-	Cohort     string  `json:"cohort"`
-	IntervalMS int64   `json:"interval_ms,omitempty" doc:"Expected time between messages of a device that has none of its own"`
-	Region     string  `json:"region,omitempty" doc:"The region that its devices must not leave, unless they have one of their own"`
-	Sleep      []Sleep `json:"sleep,omitempty" nullable:"false" doc:"When its devices are meant to be silent"`
-	Devices    int     `json:"devices" doc:"How many belong to it"`
+	Cohort      string  `json:"cohort"`
+	IntervalMS  int64   `json:"interval_ms,omitempty" doc:"Expected time between messages of a device that has none of its own"`
+	Region      string  `json:"region,omitempty" doc:"The region that its devices must not leave, unless they have one of their own"`
+	Sleep       []Sleep `json:"sleep,omitempty" nullable:"false" doc:"When its devices are meant to be silent"`
+	Devices     int     `json:"devices" doc:"How many belong to it and are not revoked"`
+	Quarantined bool    `json:"quarantined,omitempty" doc:"All its devices are held off, those that come to it too"`
+	Revoked     bool    `json:"revoked,omitempty" doc:"All its devices were revoked, and it takes no more"`
 }
 
 // CohortDefinition says what holds for a cohort's devices: PUT /api/v1/cohorts/{cohort}. It replaces what was said.
