@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -36,32 +34,6 @@ func New(base, token string) *Client {
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// Enroll asks for a certificate. It is safe to repeat with the same request: the device keeps its number.
-func (c *Client) Enroll(ctx context.Context, e v1.Enrolment) (out v1.Enrolled, err error) {
-	return out, c.do(ctx, http.MethodPost, "/api/v1/devices", e, &out)
-}
-
-// Device reads one device.
-func (c *Client) Device(ctx context.Context, id string) (out v1.Device, err error) {
-	return out, c.do(ctx, http.MethodGet, "/api/v1/devices/"+url.PathEscape(id), nil, &out)
-}
-
-// Devices reads the page of at most limit devices whose numbers come after the given one.
-func (c *Client) Devices(ctx context.Context, after uint32, limit int) (out v1.Devices, err error) {
-	path := "/api/v1/devices?after=" + strconv.FormatUint(uint64(after), 10) + "&limit=" + strconv.Itoa(limit)
-	return out, c.do(ctx, http.MethodGet, path, nil, &out)
-}
-
-// DefineSchema publishes a schema, or finds the one with this content.
-func (c *Client) DefineSchema(ctx context.Context, metrics []v1.Metric) (out v1.Schema, err error) {
-	return out, c.do(ctx, http.MethodPost, "/api/v1/schemas", v1.Schema{Metrics: metrics}, &out)
-}
-
-// Schema reads a schema.
-func (c *Client) Schema(ctx context.Context, id uint32) (out v1.Schema, err error) {
-	return out, c.do(ctx, http.MethodGet, "/api/v1/schemas/"+strconv.FormatUint(uint64(id), 10), nil, &out)
-}
 
 // do sends in as JSON and reads the answer into out. A refusal is a *v1.Problem; any other error says nothing about
 // whether the registry acted.

@@ -36,24 +36,45 @@ func Enroll(ctx context.Context, base, token string, e v1.Enrolment, dir string)
 }
 
 // EnrollInto is Enroll over a client's connections: for those who enrol many.
-func (c *Client) EnrollInto(ctx context.Context, e v1.Enrolment, dir string) (v1.Enrolled, error) {
+func (c *Client) EnrollInto(ctx context.Context, e v1.Enrolment, dir string) (out v1.Enrolled, err error) {
+	if e.CSR, err = request(dir); err != nil {
+		return out, err
+	}
+	if out, err = c.Enroll(ctx, e); err != nil {
+		return v1.Enrolled{}, err
+	}
+	return out, keep(dir, out)
+}
+
+// ReplaceInto enrols a new device in an old one's place and writes its identity into dir.
+func (c *Client) ReplaceInto(ctx context.Context, old string, r v1.Replacement, dir string) (out v1.Enrolled, err error) {
+	if r.CSR, err = request(dir); err != nil {
+		return out, err
+	}
+	if out, err = c.Replace(ctx, old, r); err != nil {
+		return v1.Enrolled{}, err
+	}
+	return out, keep(dir, out)
+}
+
+// request is a certificate request by the key in dir, in PEM.
+func request(dir string) (string, error) {
 	key, err := ensureKey(dir)
 	if err != nil {
-		return v1.Enrolled{}, err
+		return "", err
 	}
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
-		return v1.Enrolled{}, fmt.Errorf("make a certificate request: %w", err)
+		return "", fmt.Errorf("make a certificate request: %w", err)
 	}
-	e.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr}))
-	out, err := c.Enroll(ctx, e)
-	if err != nil {
-		return v1.Enrolled{}, err
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), nil
+}
+
+func keep(dir string, e v1.Enrolled) error {
+	if err := wholefile.Write(filepath.Join(dir, CAFile), []byte(e.CA), 0o644); err != nil {
+		return err
 	}
-	if err := wholefile.Write(filepath.Join(dir, CAFile), []byte(out.CA), 0o644); err != nil {
-		return v1.Enrolled{}, err
-	}
-	return out, wholefile.Write(filepath.Join(dir, CertFile), []byte(out.Certificate), 0o644)
+	return wholefile.Write(filepath.Join(dir, CertFile), []byte(e.Certificate), 0o644)
 }
 
 // ensureKey reads the key in dir or makes one, P-256.
