@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muster.dev/proto/identity"
+	"muster.dev/services/registry/decide"
 )
 
 // Certificate is an issued certificate.
@@ -25,14 +26,14 @@ var ErrIssuerGone = errors.New("the key of its issuing certificate is not held a
 
 // Draft is what the certificate for a request would be: nothing is signed yet. Its times are whole seconds, as those
 // of X.509 are.
-func (a *Authority) Draft(request *Request) Drafted {
+func (a *Authority) Draft(request *Request) decide.Certificate {
 	h := a.held.Load()
 	now := a.now().UTC().Truncate(time.Second)
 	serial, err := newSerial()
 	if err != nil { // crypto/rand ends the process instead
 		panic(err)
 	}
-	d := Drafted{
+	d := decide.Certificate{
 		Serial: serial.Text(16), SPKI: request.SPKI(), CSR: request.Hash(), Issuer: h.current.id,
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(a.opts.deviceLife),
 	}
@@ -46,7 +47,7 @@ func (a *Authority) Draft(request *Request) Drafted {
 // Sign makes the certificate that was drafted for device. Of the request nothing but the key is used. The result is a
 // pure function of its arguments and of the issuing key: a P-256 signature takes its nonce from key and content (RFC
 // 6979), so that whoever asks again gets the same bytes, and no certificate can be issued twice under one serial.
-func (a *Authority) Sign(device identity.Device, request *Request, c Drafted) (Certificate, error) {
+func (a *Authority) Sign(device identity.Device, request *Request, c decide.Certificate) (Certificate, error) {
 	h := a.held.Load()
 	i := h.issuers[c.Issuer]
 	if i == nil || i.signer == nil {

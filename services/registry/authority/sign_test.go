@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muster.dev/services/registry/decide"
 )
 
 func TestTheSameDraftIsSignedToTheSameBytes(t *testing.T) {
@@ -49,12 +51,12 @@ func TestTheSameDraftIsSignedToTheSameBytes(t *testing.T) {
 func TestADraftIsSignedForItsKeyAlone(t *testing.T) {
 	a, _ := initAuthority(t)
 	r := request(t, p256(t))
-	for name, change := range map[string]func(*Drafted){
-		"another key":        func(d *Drafted) { d.SPKI[0] ^= 1 },
-		"an unknown issuer":  func(d *Drafted) { d.Issuer = "00" },
-		"no number":          func(d *Drafted) { d.Serial = "xyz" },
-		"serial 0":           func(d *Drafted) { d.Serial = "0" },
-		"an end before time": func(d *Drafted) { d.NotAfter = d.NotBefore },
+	for name, change := range map[string]func(*decide.Certificate){
+		"another key":        func(d *decide.Certificate) { d.SPKI[0] ^= 1 },
+		"an unknown issuer":  func(d *decide.Certificate) { d.Issuer = "00" },
+		"no number":          func(d *decide.Certificate) { d.Serial = "xyz" },
+		"serial 0":           func(d *decide.Certificate) { d.Serial = "0" },
+		"an end before time": func(d *decide.Certificate) { d.NotAfter = d.NotBefore },
 	} {
 		draft := a.Draft(r)
 		change(&draft)
