@@ -82,7 +82,10 @@ func ensureKey(dir string) (crypto.Signer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("identity directory: %w", err)
 	}
-	path := filepath.Join(dir, KeyFile)
+	return ensureKeyIn(filepath.Join(dir, KeyFile))
+}
+
+func ensureKeyIn(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return makeKey(path)
