@@ -19,7 +19,7 @@ type about struct {
 
 func (r *Reader) about(body event.Body) about {
 	device := func(no uint32, subject string) about {
-		return about{devices: []string{r.names.of(no)}, subject: subject}
+		return about{devices: []string{r.name(no)}, subject: subject}
 	}
 	switch b := body.(type) {
 	case event.DeviceEnrolled:
@@ -37,7 +37,7 @@ func (r *Reader) about(body event.Body) about {
 	case event.DeviceDescribed:
 		return device(b.No, "attributes")
 	case event.DeviceReplaced:
-		return about{devices: []string{r.names.of(b.Old), r.names.of(b.New)}, subject: "by " + r.names.of(b.New)}
+		return about{devices: []string{r.name(b.Old), r.name(b.New)}, subject: "by " + r.name(b.New)}
 	case event.CohortDefined:
 		return about{cohort: b.Cohort, subject: "cohort " + b.Cohort}
 	case event.CohortRevoked:

@@ -57,6 +57,7 @@ func (e Entry) String() string {
 // 16 bytes and the name's own each. It is for one goroutine.
 type Reader struct {
 	names  names
+	named  func(no uint32) (string, bool)
 	follow string // a device
 	cohort string // its, by now
 }
@@ -66,6 +67,20 @@ func NewReader() *Reader { return &Reader{} }
 
 // Follow makes Concerns true of what is about the device, and of what was said of its cohort while it was in it.
 func (r *Reader) Follow(device string) { r.follow = device }
+
+// Named has the devices' names looked up elsewhere, and none remembered here; nil ends it.
+func (r *Reader) Named(by func(no uint32) (string, bool)) { r.named = by }
+
+// name is what a device is called.
+func (r *Reader) name(no uint32) string {
+	if r.named != nil {
+		if name, ok := r.named(no); ok {
+			return name
+		}
+		return numbered(no)
+	}
+	return r.names.of(no)
+}
 
 // Entry makes the entry of a record that the Verifier has judged.
 func (r *Reader) Entry(rec Record, e event.Registry, linked bool, err error) Entry {
@@ -92,12 +107,14 @@ func (r *Reader) Entry(rec Record, e event.Registry, linked bool, err error) Ent
 func (r *Reader) learn(body event.Body) {
 	switch b := body.(type) {
 	case event.DeviceEnrolled:
-		r.names.put(b.No, b.Device)
+		if r.named == nil {
+			r.names.put(b.No, b.Device)
+		}
 		if b.Device == r.follow {
 			r.cohort = b.Cohort
 		}
 	case event.DeviceMoved:
-		if r.follow != "" && r.names.of(b.No) == r.follow {
+		if r.follow != "" && r.name(b.No) == r.follow {
 			r.cohort = b.Cohort
 		}
 	}
@@ -131,5 +148,7 @@ func (n *names) of(no uint32) string {
 		}
 		return string(n.text[from:n.ends[i]])
 	}
-	return fmt.Sprintf("#%d", no)
+	return numbered(no)
 }
+
+func numbered(no uint32) string { return fmt.Sprintf("#%d", no) }
