@@ -7,8 +7,9 @@ import (
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/warehouse"
 	"muster.dev/services/registry/api"
-	"muster.dev/services/registry/authority"
+	"muster.dev/services/registry/est"
 	"muster.dev/services/registry/projector"
+	"muster.dev/services/registry/refusals"
 	"muster.dev/services/registry/schema"
 	"muster.dev/services/registry/topics"
 	"muster.dev/services/registry/writer"
@@ -21,7 +22,7 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 		return err
 	}
 	cfg.Log.Log = p.Log
-	ca, err := authority.Open(cfg.CA)
+	ca, err := openAuthority(cfg, p.Log)
 	if err != nil {
 		return err
 	}
@@ -34,17 +35,31 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 	w := writer.New(writer.Settings{Log: cfg.Log, Logger: p.Log, Metrics: p.Metrics})
 	devices := projector.New(projector.Settings{Log: cfg.Log, Store: store, Logger: p.Log, Metrics: p.Metrics})
 	controller := schema.New(schema.Settings{Config: cfg.Schema, Writer: w, Store: store, Logger: p.Log, Metrics: p.Metrics})
-	operators, err := api.New(api.Settings{Config: cfg.API, Writer: w, Authority: ca, Log: p.Log, Metrics: p.Metrics})
+	attempts := refusals.New(refusals.Settings{Writer: w, Log: p.Log, Metrics: p.Metrics})
+	operators, err := api.New(api.Settings{Config: cfg.API, Writer: w, Authority: ca, Refusals: attempts, Log: p.Log, Metrics: p.Metrics})
 	if err != nil {
 		return err
+	}
+	var devicesSide *est.EST
+	if cfg.EST.Listen != "" {
+		devicesSide, err = est.New(est.Settings{Config: cfg.EST, Writer: w, Authority: ca, Refusals: attempts, Log: p.Log, Metrics: p.Metrics})
+		if err != nil {
+			return err
+		}
 	}
 	p.SetReady("log folded", w.Ready)
 	p.Go("devices' projection", devices.Run)
 	p.Go("writer", w.Run)
+	p.Go("refused attempts", attempts.Run)
+	p.Go("issuers", issuers{ca, w, p.Log}.run)
 	p.Go("topics", topics.New(cfg.Topics, cfg.Log, w, p.Log).Run)
 	p.Go("schema controller", controller.Run)
 	p.Go("operators' API", operators.Run)
 	p.Log.Info("operators' API listens", "address", operators.Addr(), "trust_domain", ca.TrustDomain())
+	if devicesSide != nil {
+		p.Go("devices' side", devicesSide.Run)
+		p.Log.Info("devices' side listens", "address", devicesSide.Addr(), "protocol", "EST")
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("start: %w", context.Cause(ctx))
 	}

@@ -100,7 +100,7 @@ func open(t *testing.T) *site {
 	if _, err := authority.Init(s.cfg.CA, authority.DefaultTrustDomain); err != nil {
 		t.Fatal(err)
 	}
-	s.cfg.Ops.Listen, s.cfg.API.Token = "127.0.0.1:0", daemon.Secret(bearer)
+	s.cfg.Ops.Listen, s.cfg.API.Token, s.cfg.EST.Listen = "127.0.0.1:0", daemon.Secret(bearer), ""
 	s.cfg.Schema.Interval = 50 * time.Millisecond
 	return s
 }

@@ -118,6 +118,9 @@ func writeKey(base string, key crypto.Signer, seal Seal) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
+		return fmt.Errorf("private key: %w", err)
+	}
 	if seal.none() {
 		return wholefile.Write(base+plainKey, data, 0o600)
 	}

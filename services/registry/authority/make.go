@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"math/big"
 	"net/url"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -28,9 +27,7 @@ func newRoot(trustDomain string, o options, now time.Time) (*x509.Certificate, c
 	key, err := readKey(o.rootKey, o.rootSeal)
 	if errors.Is(err, fs.ErrNotExist) {
 		if key, err = newKey(); err == nil {
-			if err = os.MkdirAll(filepath.Dir(o.rootKey), 0o700); err == nil {
-				err = writeKey(o.rootKey, key, o.rootSeal)
-			}
+			err = writeKey(o.rootKey, key, o.rootSeal)
 		}
 	}
 	if err != nil {

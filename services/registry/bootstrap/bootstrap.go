@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/wholefile"
@@ -32,13 +33,19 @@ const (
 	ClickHouseService = "clickhouse-service"
 	OperatorToken     = "operator-token"
 	AdminPassword     = "admin-password"
+	CASeal            = "ca-seal" // opens the authority's keys
 )
+
+// RootKey is where the key of the authority's root lies until somebody takes it to a safe place: with the operator, whom
+// the registry's user cannot read from. Nothing needs it before the issuing certificate is rolled over.
+const RootKey = "operator/root.key.age"
 
 // Compose is the table of the Compose stack: which user may read what. The users are those of
 // deploy/compose/compose.yaml; a test holds the two together.
 func Compose() []Holder {
 	return []Holder{
-		{Name: "registry", UID: 65530, Secrets: []string{KafkaRegistry, ClickHouseService, OperatorToken}, Owns: "ca"},
+		{Name: "registry", UID: 65530, Secrets: []string{KafkaRegistry, ClickHouseService, OperatorToken, CASeal},
+			Servers: append([]string{"registry"}, authority.LoopbackHosts...), Owns: "ca"},
 		{Name: "gateway", UID: 65531, Secrets: []string{KafkaGateway}, Servers: append([]string{"gateway"}, authority.LoopbackHosts...)},
 		{Name: "sink", UID: 65532, Secrets: []string{KafkaSink, ClickHouseService}},
 		{Name: "migrate", UID: 65533, Secrets: []string{ClickHouseService}},
@@ -55,39 +62,72 @@ func Compose() []Holder {
 // Make hands every holder its folder under dir. It may be repeated: a secret, a certificate that is good and the
 // authority stay as they are, so a second start of the stack changes nothing. chown is called for each path that
 // is to have its holder's owner; nil leaves all to the caller's user. On an error some folders may be complete
-// and others missing: call again.
-func Make(dir, trustDomain string, holders []Holder, chown func(path string, uid int) error) error {
+// and others missing: call again. What should not stay as it is, it says in sentences.
+func Make(dir, trustDomain string, holders []Holder, chown func(path string, uid int) error) (findings []string, err error) {
 	if chown == nil {
 		chown = func(string, int) error { return nil }
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("identity folder: %w", err)
+		return nil, fmt.Errorf("identity folder: %w", err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { // each holder finds its own folder in it, and no other opens
-		return fmt.Errorf("identity folder: %w", err)
+		return nil, fmt.Errorf("identity folder: %w", err)
 	}
 	caDir, owner, err := authorityFolder(dir, holders)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(caDir), 0o700); err != nil {
-		return fmt.Errorf("folder of the authority: %w", err)
+		return nil, fmt.Errorf("folder of the authority: %w", err)
 	}
 	// The authority insists on a folder of its own user; while it is at work that is the caller.
 	if err := chownTree(caDir, os.Getuid(), chown); err != nil {
-		return err
-	}
-	ca, err := authority.Init(caDir, trustDomain)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	secrets := map[string]string{}
+	ca, findings, err := openAuthority(dir, caDir, trustDomain, secrets)
+	if err != nil {
+		return nil, err
+	}
 	for _, h := range holders {
 		if err := h.fill(dir, ca, secrets, chown); err != nil {
-			return fmt.Errorf("files of %s: %w", h.Name, err)
+			return nil, fmt.Errorf("files of %s: %w", h.Name, err)
 		}
 	}
-	return chownTree(filepath.Dir(caDir), owner, chown)
+	return findings, chownTree(filepath.Dir(caDir), owner, chown)
+}
+
+// openAuthority makes or opens the authority, and renews its issuing certificate when that is due.
+func openAuthority(dir, caDir, trustDomain string, secrets map[string]string) (*authority.Authority, []string, error) {
+	sealed, err := find(dir, CASeal)
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets[CASeal] = sealed
+	// Written before anything is sealed by it: what is sealed without it would be lost by a death here.
+	if err := wholefile.Write(filepath.Join(filepath.Dir(caDir), CASeal), []byte(sealed), 0o600); err != nil {
+		return nil, nil, err
+	}
+	seal, err := authority.ParseSeal(sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	options := []authority.Option{authority.WithSeal(seal), authority.WithRootKey(filepath.Join(dir, RootKey), seal)}
+	if _, err := authority.Init(caDir, trustDomain, options...); err != nil {
+		return nil, nil, err
+	}
+	if _, err := authority.RenewIssuing(caDir, time.Now(), options...); err != nil && !errors.Is(err, authority.ErrRootKeyAway) {
+		return nil, nil, err
+	}
+	ca, err := authority.Open(caDir, options...)
+	if err != nil {
+		return nil, nil, err
+	}
+	findings, err := authority.Findings(caDir, time.Now())
+	if _, away := os.Stat(filepath.Join(dir, RootKey)); away == nil {
+		findings = append(findings, fmt.Sprintf("the root's key is still on this machine: move %s to where no network reaches it", RootKey))
+	}
+	return ca, findings, err
 }
 
 func authorityFolder(dir string, holders []Holder) (path string, uid int, err error) {
@@ -130,6 +170,9 @@ func (h Holder) fill(dir string, ca *authority.Authority, secrets map[string]str
 		return err
 	}
 	if len(h.Servers) > 0 {
+		if err := wholefile.Write(filepath.Join(own, "clients.pem"), ca.Clients(), 0o644); err != nil {
+			return err
+		}
 		if err := ca.EnsureServer(filepath.Join(own, "server.pem"), filepath.Join(own, "server.key"), h.Servers...); err != nil {
 			return err
 		}
@@ -151,6 +194,9 @@ func find(dir, name string) (string, error) {
 		if len(value) > 0 {
 			return string(value), nil
 		}
+	}
+	if name == CASeal {
+		return authority.NewSeal()
 	}
 	raw := make([]byte, 24)
 	if _, err := rand.Read(raw); err != nil {

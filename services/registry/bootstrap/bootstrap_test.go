@@ -4,7 +4,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"muster.dev/services/registry/authority"
 )
 
 func tree(t *testing.T, dir string) map[string]string {
@@ -27,12 +30,12 @@ func tree(t *testing.T, dir string) map[string]string {
 func TestARepeatedBootstrapChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
-		if err := Make(dir, "muster.local", Compose(), nil); err != nil {
+		if _, err := Make(dir, "muster.local", Compose(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := tree(t, dir)
-	if err := Make(dir, "muster.local", Compose(), nil); err != nil {
+	if _, err := Make(dir, "muster.local", Compose(), nil); err != nil {
 		t.Fatal(err)
 	}
 	after := tree(t, dir)
@@ -48,7 +51,7 @@ func TestARepeatedBootstrapChangesNothing(t *testing.T) {
 
 func TestHoldersOfOneSecretHoldTheSame(t *testing.T) {
 	dir := t.TempDir()
-	if err := Make(dir, "muster.local", Compose(), nil); err != nil {
+	if _, err := Make(dir, "muster.local", Compose(), nil); err != nil {
 		t.Fatal(err)
 	}
 	values := map[string]string{}
@@ -78,7 +81,7 @@ func TestHoldersOfOneSecretHoldTheSame(t *testing.T) {
 
 func TestALostFolderIsMadeAgainWithTheSameSecrets(t *testing.T) {
 	dir := t.TempDir()
-	if err := Make(dir, "muster.local", Compose(), nil); err != nil {
+	if _, err := Make(dir, "muster.local", Compose(), nil); err != nil {
 		t.Fatal(err)
 	}
 	want, err := os.ReadFile(filepath.Join(dir, "sink", ClickHouseService))
@@ -88,7 +91,7 @@ func TestALostFolderIsMadeAgainWithTheSameSecrets(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "sink")); err != nil {
 		t.Fatal(err)
 	}
-	if err := Make(dir, "muster.local", Compose(), nil); err != nil {
+	if _, err := Make(dir, "muster.local", Compose(), nil); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "sink", ClickHouseService))
@@ -100,7 +103,7 @@ func TestALostFolderIsMadeAgainWithTheSameSecrets(t *testing.T) {
 func TestEveryFolderGoesToItsHolderAlone(t *testing.T) {
 	dir := t.TempDir()
 	owners := map[string]int{}
-	err := Make(dir, "muster.local", Compose(), func(path string, uid int) error {
+	_, err := Make(dir, "muster.local", Compose(), func(path string, uid int) error {
 		owners[path] = uid
 		return nil
 	})
@@ -125,7 +128,38 @@ func TestEveryFolderGoesToItsHolderAlone(t *testing.T) {
 			}
 		}
 	}
-	if owners[filepath.Join(dir, "registry", "ca", "issuing.key")] != 65530 {
-		t.Error("the issuing key is not the registry's")
+	keys, err := filepath.Glob(filepath.Join(dir, "registry", "ca", "issuing-*.key.age"))
+	if err != nil || len(keys) != 1 || owners[keys[0]] != 65530 {
+		t.Errorf("the issuing key %v is not the registry's", keys)
+	}
+	if owner, ok := owners[filepath.Join(dir, RootKey)]; !ok || owner != 0 {
+		t.Errorf("the root's key belongs to %d, %v", owner, ok)
+	}
+}
+
+func TestAnOldInstallationsKeysAreSealedAndTheRootsLeavesTheRegistry(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "registry"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	old, err := authority.Init(filepath.Join(dir, "registry", "ca"), "muster.local") // plain, all in one folder
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := Make(dir, "muster.local", Compose(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(findings) != 1 || !strings.Contains(findings[0], RootKey) {
+		t.Errorf("%q", findings)
+	}
+	for path, content := range tree(t, dir) {
+		if strings.Contains(content, "PRIVATE KEY") && filepath.Base(path) != "server.key" {
+			t.Errorf("%s is a key in the clear", path)
+		}
+	}
+	bundle, err := os.ReadFile(filepath.Join(dir, "gateway", "clients.pem"))
+	if err != nil || string(bundle) != string(old.Clients()) {
+		t.Errorf("the gateway trusts others than before: %v", err)
 	}
 }

@@ -41,9 +41,15 @@ func run(args []string, stdout io.Writer) error {
 	if *owners {
 		chown = func(path string, uid int) error { return os.Lchown(path, uid, uid) }
 	}
-	if err := bootstrap.Make(*dir, *domain, bootstrap.Compose(), chown); err != nil {
+	findings, err := bootstrap.Make(*dir, *domain, bootstrap.Compose(), chown)
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(stdout, "bootstrap: every process has its files in", *dir)
+	for _, sentence := range findings {
+		if _, err := fmt.Fprintln(stdout, "bootstrap:", sentence); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(stdout, "bootstrap: every process has its files in", *dir)
 	return err
 }
