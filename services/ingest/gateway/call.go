@@ -12,6 +12,7 @@ import (
 	"muster.dev/proto/batch"
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
+	"muster.dev/services/ingest/gateway/clones"
 	"muster.dev/services/ingest/gateway/recent"
 )
 
@@ -23,8 +24,9 @@ type call struct {
 	holders atomic.Int32
 	spoiled atomic.Bool // not to be used again: the log's client, or a joined request, may still look at it
 
-	at     time.Time // when its headers were read: the record's time
-	device roster.Device
+	at     time.Time      // when its headers were read: the record's time
+	device *roster.Device // never nil; not to be written to
+	seat   *clones.Seat   // nil until it is known who asks
 	hangUp bool
 	heading
 
@@ -58,6 +60,9 @@ type call struct {
 	wire    []byte // a whole response
 }
 
+// nobody is the device of a call that does not get so far as to know its own.
+var nobody roster.Device
+
 func newCall(g *Gateway) *call {
 	c := &call{g: g, acked: make(chan error, 1), builder: batch.NewBuilder(), timer: time.NewTimer(time.Hour)}
 	c.timer.Stop()
@@ -68,7 +73,7 @@ func newCall(g *Gateway) *call {
 func (c *call) begin(s stream) {
 	c.holders.Store(1)
 	c.heading, c.at = heading{stream: s}, time.Now()
-	c.device, c.hangUp = roster.Device{}, false
+	c.device, c.seat, c.hangUp = &nobody, nil, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
 	c.faults = c.faults[:0]
 	c.receipt = answer.Receipt{Quarantined: c.receipt.Quarantined[:0]}

@@ -26,6 +26,8 @@ type Config struct {
 	Listen      string     `yaml:"listen"`
 	TrustDomain string     `yaml:"trust_domain"`
 	TLS         door.Files `yaml:"tls"`
+	// Region is the one whose devices this gateway takes, and those of no region; empty takes all.
+	Region string `yaml:"region"`
 	// ReloadEvery is how often the TLS files are looked at.
 	ReloadEvery time.Duration `yaml:"reload_every"`
 
@@ -104,6 +106,8 @@ func DefaultConfig() Config {
 	}
 }
 
+var regions = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
 var trustDomains = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,252}$`)
 
 // Validate names the first key that cannot be used.
@@ -119,6 +123,9 @@ func (c Config) Validate() error {
 	}
 	if !trustDomains.MatchString(c.TrustDomain) {
 		return fmt.Errorf("trust_domain %q: want a host name in lower case", c.TrustDomain)
+	}
+	if c.Region != "" && !regions.MatchString(c.Region) {
+		return fmt.Errorf("region %q: want a-z, 0-9, '.', '_' or '-', from a letter or digit, at most 63, or nothing", c.Region)
 	}
 	for _, f := range []struct{ key, path string }{
 		{"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"tls.client_ca", c.TLS.ClientCA},

@@ -19,6 +19,7 @@ func TestAConfigurationNamesItsBadKey(t *testing.T) {
 	for key, change := range map[string]func(*gateway.Config){
 		"listen":                       func(c *gateway.Config) { c.Listen = "8443" },
 		"trust_domain":                 func(c *gateway.Config) { c.TrustDomain = "Muster/x" },
+		"region":                       func(c *gateway.Config) { c.Region = "EU/west" },
 		"tls.key":                      func(c *gateway.Config) { c.TLS.Key = "" },
 		"ack_timeout":                  func(c *gateway.Config) { c.AckTimeout = 0 },
 		"log.brokers":                  func(c *gateway.Config) { c.Log.Brokers = nil },

@@ -47,7 +47,7 @@ func FuzzNoBodyIsOurFault(f *testing.F) {
 			s = events
 		}
 		c.begin(s)
-		c.device = roster.Device{ID: "boiler-1", No: 1}
+		c.device = &roster.Device{ID: "boiler-1", No: 1}
 		c.at = time.UnixMilli(1_795_341_850_500)
 		c.form, c.body = form(asForm%3), p
 		if s == events && c.form == compact {

@@ -16,11 +16,12 @@ import (
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/roster"
-	"muster.dev/proto/identity"
 	"muster.dev/services/ingest/gateway/admit"
+	"muster.dev/services/ingest/gateway/clones"
 	"muster.dev/services/ingest/gateway/door"
 	"muster.dev/services/ingest/gateway/fastpath"
 	"muster.dev/services/ingest/gateway/recent"
+	"muster.dev/services/ingest/gateway/standing"
 )
 
 // Gateway is one running gateway.
@@ -29,6 +30,7 @@ type Gateway struct {
 	log      *slog.Logger
 	tracer   trace.Tracer // nil when nothing is traced
 	roster   *roster.Roster
+	desk     *standing.Desk
 	producer *eventlog.Producer
 	door     *door.Door
 	metrics  *metrics
@@ -90,12 +92,17 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
+	g.desk = standing.NewDesk(g.roster)
+	ended := newEnded()
+	g.roster.Watch(ended.note) // as long as the roster runs
 	p.Go("roster", g.roster.Run)
 	g.metrics = newMetrics(g, p.Metrics)
-	g.door = door.Open(ln, material, cfg.TrustDomain, cfg.Limits.door(), p.Metrics)
+	g.door = door.Open(ln, material, door.Settings{
+		TrustDomain: cfg.TrustDomain, Limits: cfg.Limits.door(), Desk: g.desk, Clones: clones.NewWatch(cfg.Limits.Devices), Registerer: p.Metrics,
+	})
 	p.Go("watermarks", g.watermarks)
 	p.Go("certificates", func(ctx context.Context) error { return material.Watch(ctx, cfg.ReloadEvery, p.Log) })
-	p.Go("revocations", g.endRevoked)
+	p.Go("revocations", func(ctx context.Context) error { return g.applyEnds(ctx, ended) })
 	p.Go("server", g.serve)
 	p.SetReady("roster", func() error { return g.roster.Check(cfg.RosterMaxAge) })
 	p.SetReady("log", func() error {
@@ -161,22 +168,4 @@ func (g *Gateway) closeLog(ctx context.Context) error {
 	err := g.producer.Flush(ctx)
 	g.producer.Close()
 	return err
-}
-
-// endRevoked ends the open connections of devices that may not send any more. Their next request would be refused
-// anyway: this frees what they hold.
-func (g *Gateway) endRevoked(ctx context.Context) error {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			g.door.CloseIf(func(id identity.Device) bool {
-				d, known := g.roster.Device(id)
-				return known && d.Revoked
-			})
-		}
-	}
 }

@@ -198,19 +198,24 @@ func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
 	if age := g.roster.Age(); age > g.cfg.RosterMaxAge {
 		return c.problemf(answer.RosterStale, "", 0, "The gateway cannot tell who is enrolled: its copy of the registry may be out of date. Send the message again under the same seq.")
 	}
-	d, known := g.roster.Device(peer.Device)
-	if !known {
-		return c.problemf(answer.NotEnrolled, "certificate", 0, "Device %q is not enrolled in this fleet. Enrol it, or connect to the fleet that it belongs to.", peer.Device)
+	v := g.desk.Look(&peer.Card)
+	if v.Standing != roster.Good {
+		return c.standing(v, peer)
 	}
-	if d.Revoked {
-		c.hangUp = true
-		return c.problemf(answer.Revoked, "certificate", 0, "Device %q is revoked. An operator has to replace its identity.", peer.Device)
+	c.setDevice(&v.Device)
+	if p := c.region(); p != nil {
+		return p
 	}
-	c.setDevice(d)
+	c.seat = peer.Seat
+	if kinds, other := c.seat.Came(c.at); kinds != nil {
+		for _, kind := range kinds {
+			g.tell(c, kind, &other, 0)
+		}
+	}
 	return nil
 }
 
-func (c *call) setDevice(d roster.Device) {
+func (c *call) setDevice(d *roster.Device) {
 	c.device = d
 	c.key = append(c.key[:0], d.ID...)
 }

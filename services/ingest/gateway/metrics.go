@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/proto/batch"
 	"muster.dev/services/ingest/gateway/answer"
+	"muster.dev/services/ingest/sign"
 )
 
 // stream is what a message belongs to. Its number is part of a key in the window of recent keys.
@@ -35,6 +36,7 @@ type metrics struct {
 	wire      [streams]prometheus.Counter
 	duration  [streams]prometheus.Observer
 	regressed prometheus.Counter
+	clones    *prometheus.CounterVec
 	marks     *prometheus.CounterVec
 }
 
@@ -61,6 +63,15 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 		Name: "muster_gateway_seq_regressions_total",
 		Help: "Messages whose seq lies below an earlier one of the same boot: a clone, a lost counter, or a late retry.",
 	})
+	m.clones = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "muster_gateway_clone_signs_total",
+		Help: "Signs that one identity is two devices, by whether the log has them; withheld are those beyond one of a device and kind in a minute.",
+	}, []string{"sign", "outcome"})
+	for _, kind := range sign.Kinds() {
+		for _, outcome := range []string{signWritten, signWithheld, signFailed} {
+			m.clones.WithLabelValues(string(kind), outcome)
+		}
+	}
 	m.marks = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "muster_gateway_watermarks_total",
 		Help: "Watermarks written to partitions of the log, by whether the log has them.",
@@ -87,7 +98,7 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 	}
 	m.marks.WithLabelValues(markWritten)
 	m.marks.WithLabelValues(markFailed)
-	reg.MustRegister(values, faults, wire, duration, m.regressed, m.marks,
+	reg.MustRegister(values, faults, wire, duration, m.regressed, m.clones, m.marks,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "muster_gateway_repeated_requests_total",
 			Help: "Requests answered without reading their headers again, which were those of the one before; a part of what was received.",
@@ -123,6 +134,11 @@ func (m *metrics) totals() (accepted uint64, refused map[string]uint64) {
 		}
 	}
 	return accepted, refused
+}
+
+// signs counts a sign of a clone.
+func (m *metrics) signs(kind sign.Kind, outcome string) {
+	m.clones.WithLabelValues(string(kind), outcome).Inc()
 }
 
 // accepted counts what a stored message brought.

@@ -12,26 +12,31 @@ import (
 	"muster.dev/proto/record"
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/recent"
+	"muster.dev/services/ingest/sign"
 )
 
 // publish hands the record over and waits for the log's answer.
 func (g *Gateway) publish(c *call, header http.Header) (answer.Reason, *answer.Problem) {
 	if c.keyed {
 		key := recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
-		verdict, flight, regressed := g.recent.Begin(key, record.Hash(c.value), &c.flight)
+		verdict, flight, back := g.recent.Begin(key, record.Hash(c.value), &c.flight)
 		switch verdict {
 		case recent.Known:
 			return answer.Duplicate, nil
 		case recent.Conflict:
+			g.tell(c, sign.KeyConflict, nil, 0)
 			p := c.problemf(answer.Conflict, "seq", 0,
 				"boot %d, seq %d was sent before with another payload: a seq is for one message, and for its retries as they were. Two devices under one identity look like this too.", c.boot, c.seq)
 			return p.Reason, p
 		case recent.Flying:
 			return g.join(c, flight)
 		}
-		if regressed {
+		if back > 0 {
 			g.metrics.regressed.Inc()
 			c.receipt.Regressed = true
+			if back > reorder {
+				g.tell(c, sign.SeqBack, nil, back)
+			}
 		}
 	}
 	traced := g.trace(c, header)
@@ -144,6 +149,6 @@ func (s stream) topic() string {
 
 // stampOf is what the sink decides by.
 func (c *call) stampOf() record.Device {
-	d := &c.device
+	d := c.device
 	return record.Device{No: d.No, Profile: d.Profile, Class: d.Class, History: d.History}
 }

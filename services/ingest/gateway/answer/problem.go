@@ -19,6 +19,8 @@ type Problem struct {
 	Limit int64
 	// RetryAfter is in whole seconds; only 429 and 503 carry it, and always.
 	RetryAfter int
+	// Region is where the device belongs, and Gateway which gateway takes it there; empty when that is not the matter.
+	Region, Gateway string
 }
 
 // Append writes the problem as JSON behind dst.
@@ -44,6 +46,14 @@ func (p *Problem) Append(dst []byte) []byte {
 	if p.Limit != 0 {
 		dst = append(dst, `,"limit":`...)
 		dst = strconv.AppendInt(dst, p.Limit, 10)
+	}
+	if p.Region != "" {
+		dst = append(dst, `,"region":`...)
+		dst = appendString(dst, p.Region)
+	}
+	if p.Gateway != "" {
+		dst = append(dst, `,"gateway":`...)
+		dst = appendString(dst, p.Gateway)
 	}
 	return append(dst, '}')
 }

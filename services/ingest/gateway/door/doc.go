@@ -1,7 +1,9 @@
 // Package door lets connections in: TCP, caps per address and in all, the TLS 1.3 handshake with the device's
-// certificate, the identity that the certificate names, the cap per device. What leaves Accept has shaken hands and
-// knows its Peer. It also holds the server's certificate and follows its files.
+// certificate, the identity that the certificate names, what the registry says of both, the cap per device. What leaves
+// Accept has shaken hands and knows its Peer. It also holds the server's certificate and follows its files.
 //
-// It decides nothing about enrolment: who may send is asked at each request, since it may change while a connection
-// lives. CloseIf ends the connections of those who may not any more.
+// A certificate that is revoked, or whose device or authority is, or that newer ones have superseded, fails its
+// handshake with an alert. That is asked in VerifyConnection, which also a resumed session would meet; there are none,
+// since tickets are disabled. What the registry says later is applied by Recheck, which ends open connections, and asked
+// again at each request, by whoever serves them.
 package door

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 
 	"muster.dev/proto/identity"
 	"muster.dev/services/ingest/gateway/admit"
+	"muster.dev/services/ingest/gateway/clones"
+	"muster.dev/services/ingest/gateway/standing"
 )
 
 // Limits bound connections.
@@ -26,13 +29,24 @@ type Limits struct {
 	HandshakeTimeout     time.Duration // from accept to the end of the handshake
 }
 
+// Settings is what code passes to Open.
+type Settings struct {
+	TrustDomain string
+	Limits      Limits
+	Desk        *standing.Desk // says who may come in
+	Clones      *clones.Watch  // hears of each connection
+	Registerer  prometheus.Registerer
+}
+
 // Door is a net.Listener whose connections have shaken hands.
 type Door struct {
-	ln          net.Listener
-	material    *Material
-	trustDomain string
-	limits      Limits
-	metrics     *metrics
+	ln       net.Listener
+	material *Material
+	desk     *standing.Desk
+	clones   *clones.Watch
+	domain   string
+	limits   Limits
+	metrics  *metrics
 
 	ready     chan *tls.Conn
 	ctx       context.Context // ends with Close
@@ -46,13 +60,14 @@ type Door struct {
 	devices   *admit.Slots[identity.Device]
 
 	mu    sync.Mutex
-	conns map[*conn]struct{} // guarded by mu: those that have shaken hands
+	conns map[identity.Device][]*conn // guarded by mu: those that have shaken hands and name a device
 }
 
 // Open takes connections of ln, which it owns from now on. Close ends it.
-func Open(ln net.Listener, m *Material, trustDomain string, l Limits, reg prometheus.Registerer) *Door {
+func Open(ln net.Listener, m *Material, s Settings) *Door {
+	l := s.Limits
 	d := &Door{
-		ln: ln, material: m, trustDomain: trustDomain, limits: l, metrics: newMetrics(reg, m),
+		ln: ln, material: m, desk: s.Desk, clones: s.Clones, domain: s.TrustDomain, limits: l, metrics: newMetrics(s.Registerer, m),
 		ready:     make(chan *tls.Conn),
 		shaking:   make(chan struct{}, l.Handshakes),
 		computing: make(chan struct{}, computing),
@@ -60,8 +75,10 @@ func Open(ln net.Listener, m *Material, trustDomain string, l Limits, reg promet
 		addresses: admit.NewSlots[netip.Prefix](l.PerAddress),
 		knocking:  admit.NewSlots[netip.Prefix](l.HandshakesPerAddress),
 		devices:   admit.NewSlots[identity.Device](l.PerDevice),
-		conns:     map[*conn]struct{}{},
+		conns:     map[identity.Device][]*conn{},
 	}
+	admits := d.admits
+	m.admits.Store(&admits)
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.wg.Go(d.accept)
 	return d
@@ -91,21 +108,51 @@ func (d *Door) Close() error {
 	return err
 }
 
-// CloseIf closes the connections of the devices that gone names, and says how many.
-func (d *Door) CloseIf(gone func(identity.Device) bool) int {
+// Recheck ends the open connections of a device whose certificate has come to its end, and says how many.
+func (d *Door) Recheck(id identity.Device) int {
+	d.mu.Lock()
+	list := slices.Clone(d.conns[id])
+	d.mu.Unlock()
+	return d.end(list)
+}
+
+// RecheckAll is Recheck of every device: for what ends many at once.
+func (d *Door) RecheckAll() int {
 	var list []*conn
 	d.mu.Lock()
-	for c := range d.conns {
-		if c.peer.Device != "" && gone(c.peer.Device) {
-			list = append(list, c)
-		}
+	for _, conns := range d.conns {
+		list = append(list, conns...)
 	}
 	d.mu.Unlock()
-	for _, c := range list { // outside the lock: Close takes it
-		_ = c.Close() // it is gone either way
-		d.metrics.closed.Inc()
+	return d.end(list)
+}
+
+// end closes those of the list that have nothing more to expect. It is called without the lock, which Close takes.
+func (d *Door) end(list []*conn) (ended int) {
+	for _, c := range list {
+		if v := d.desk.Look(&c.peer.Card); v.Ends() {
+			_ = c.Close() // it is gone either way
+			d.metrics.closed.WithLabelValues(reasonOf(v.Standing)).Inc()
+			ended++
+		}
 	}
-	return len(list)
+	return ended
+}
+
+// admits is the last word of a handshake, of which the certificate's chain is verified. Who has no name, or an unknown
+// one, comes in to be told so.
+func (d *Door) admits(s tls.ConnectionState) error {
+	leaf := s.PeerCertificates[0]
+	id, err := identify(d.domain, leaf)
+	if err != nil {
+		return nil
+	}
+	var card standing.Card
+	card.Fill(id, leaf)
+	if v := d.desk.Look(&card); v.Ends() {
+		return &refused{id, v.Standing}
+	}
+	return nil
 }
 
 func (d *Door) accept() {
@@ -165,11 +212,7 @@ func (d *Door) admit(nc net.Conn) *conn {
 
 // prefix is whom a cap per address counts: an IPv6 host has a whole /64 to choose from.
 func prefix(a net.Addr) netip.Prefix {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, bits := at.Addr().Unmap().WithZone(""), 32
+	ip, bits := hostOf(a), 32
 	if ip.Is6() {
 		bits = 64
 	}
@@ -178,6 +221,15 @@ func prefix(a net.Addr) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return p
+}
+
+// hostOf is the address without its port; the zero one if it is of no kind that is known.
+func hostOf(a net.Addr) netip.Addr {
+	at, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
 }
 
 func (d *Door) shake(c *conn) {
@@ -201,7 +253,7 @@ func (d *Door) shake(c *conn) {
 		return
 	}
 	d.metrics.accepted.Inc()
-	c.identify(d, t.ConnectionState())
+	c.identify(t.ConnectionState())
 	select {
 	case d.ready <- t:
 	case <-d.ctx.Done():
@@ -232,17 +284,25 @@ type conn struct {
 	err     error
 }
 
-func (c *conn) identify(d *Door, s tls.ConnectionState) {
-	c.peer.Device, c.peer.Err = identify(d.trustDomain, s.PeerCertificates[0])
-	c.peer.Until = s.PeerCertificates[0].NotAfter
-	c.counted, c.peer.chatter.began = s.NegotiatedProtocol == "h2", time.Now()
-	if c.peer.Err == nil {
-		c.holds = d.devices.Take(c.peer.Device)
-		c.peer.Crowded = !c.holds
+func (c *conn) identify(s tls.ConnectionState) {
+	d, leaf, p := c.door, s.PeerCertificates[0], &c.peer
+	var id identity.Device
+	id, p.Err = identify(d.domain, leaf)
+	p.Card.Fill(id, leaf)
+	p.Began, p.Until = time.Now(), leaf.NotAfter
+	c.counted, p.chatter.began = s.NegotiatedProtocol == "h2", p.Began
+	if p.Err != nil {
+		return
 	}
+	c.holds = d.devices.Take(id)
+	p.Crowded = !c.holds
+	p.Seat = d.clones.Enter(id, clones.Place{Address: hostOf(c.RemoteAddr()), Serial: p.Card.Serial, Key: p.Card.SPKI})
 	d.mu.Lock()
-	d.conns[c] = struct{}{}
+	d.conns[id] = append(d.conns[id], c)
 	d.mu.Unlock()
+	// The order of events: what the registry says after the handshake's last word, and before the connection stood in the
+	// list, nobody has applied to it.
+	d.end([]*conn{c})
 }
 
 // Read ends the connection of one who only chatters.
@@ -257,14 +317,26 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (d *Door) forget(c *conn) {
+	id := c.peer.Device
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.conns[id]
+	if i := slices.Index(list, c); i >= 0 {
+		if list = slices.Delete(list, i, i+1); len(list) == 0 {
+			delete(d.conns, id)
+		} else {
+			d.conns[id] = list
+		}
+	}
+}
+
 // Close closes once; the slots come back with the first call.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.err = c.Conn.Close()
 		d := c.door
-		d.mu.Lock()
-		delete(d.conns, c)
-		d.mu.Unlock()
+		d.forget(c)
 		if c.holds {
 			d.devices.Give(c.peer.Device)
 		}

@@ -2,9 +2,11 @@ package door_test
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,16 +14,20 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"muster.dev/platform/roster"
+	"muster.dev/proto/event"
 	"muster.dev/proto/identity"
+	"muster.dev/services/ingest/gateway/clones"
 	"muster.dev/services/ingest/gateway/door"
 	"muster.dev/services/ingest/gateway/gatewaytest"
+	"muster.dev/services/ingest/gateway/standing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,6 +38,37 @@ type house struct {
 	material *door.Material
 	reg      *prometheus.Registry
 	files    door.Files
+	registry *registry
+}
+
+// registry is the fold of a log that a test writes.
+type registry struct {
+	mu    sync.Mutex
+	state *roster.State // guarded by mu
+}
+
+func (r *registry) Version() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Version()
+}
+
+func (r *registry) Standing(id identity.Device, serial string, spki [32]byte) (roster.Device, roster.Standing) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.Standing(id, serial, spki)
+}
+
+func (r *registry) declare(t *testing.T, bodies ...event.Body) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range bodies {
+		n, prev := r.state.Link()
+		if err := r.state.Apply(int64(n), event.Registry{N: n, Prev: prev, Who: "test", Why: "test", Body: b}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 var limits = door.Limits{Connections: 50, PerAddress: 40, PerDevice: 4, Handshakes: 8, HandshakesPerAddress: 8, HandshakeTimeout: 5 * time.Second}
@@ -50,7 +87,10 @@ func open(t *testing.T, l door.Limits) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Door = door.Open(ln, h.material, gatewaytest.TrustDomain, l, h.reg)
+	h.registry = &registry{state: roster.NewState()}
+	h.Door = door.Open(ln, h.material, door.Settings{
+		TrustDomain: gatewaytest.TrustDomain, Limits: l, Desk: standing.NewDesk(h.registry), Clones: clones.NewWatch(100), Registerer: h.reg,
+	})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -306,31 +346,158 @@ func TestConnectionsAreCapped(t *testing.T) {
 	_ = first
 }
 
-func TestARevokedDevicesConnectionsEnd(t *testing.T) {
+// issued is the registry's word for a certificate of the authority.
+func issued(t *testing.T, no uint32, id gatewaytest.Identity, issuer string) event.CertificateIssued {
+	t.Helper()
+	leaf := id.TLS.Leaf
+	spki, csr := sha256.Sum256(leaf.RawSubjectPublicKeyInfo), sha256.Sum256(leaf.Raw)
+	return event.CertificateIssued{
+		No: no, Serial: leaf.SerialNumber.Text(16), SPKI: spki[:], CSR: csr[:], NotBefore: leaf.NotBefore.UnixMilli(), NotAfter: leaf.NotAfter.UnixMilli(),
+		Issuer: issuer, Method: "operator",
+	}
+}
+
+func TestACertificateThatHasEndedDoesNotOpenTheDoorAndEndsItsConnections(t *testing.T) {
+	for reason, x := range map[string]struct {
+		ends func(serial string, issuer string) []event.Body
+		all  bool // of what ends many at once
+	}{
+		"device-revoked": {func(string, string) []event.Body { return []event.Body{event.DeviceRevoked{No: 1}} }, false},
+		"certificate-revoked": {func(serial, _ string) []event.Body {
+			return []event.Body{event.CertificateRevoked{No: 1, Serial: serial}}
+		}, false},
+		"authority-revoked": {func(_, issuer string) []event.Body { return []event.Body{event.IssuerRevoked{Issuer: issuer}} }, true},
+		"superseded":        {nil, false},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			h := open(t, limits)
+			bad, good := h.ca.Device("bad"), h.ca.Device("good")
+			issuer := event.IssuerDefined{Certificate: h.ca.DER()}
+			issuer.Issuer = event.IssuerID(issuer.Certificate)
+			h.registry.declare(t, issuer, event.DeviceEnrolled{Device: "bad", No: 1, Cohort: "test"}, event.DeviceEnrolled{Device: "good", No: 2, Cohort: "other"})
+			first, other := issued(t, 1, bad, issuer.Issuer), issued(t, 2, good, "0123456789abcdef0123456789abcdef")
+			h.registry.declare(t, first, other)
+			cfg := h.ca.Client(bad)
+			cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+			line, open, err := h.enter(t, cfg)
+			if err != nil || !strings.HasPrefix(line, "device=bad ") {
+				t.Fatalf("%q %v", line, err)
+			}
+			_, neighbour, err := h.enter(t, h.ca.Client(good))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := h.RecheckAll(); n != 0 {
+				t.Errorf("%d good ones were ended", n)
+			}
+			if x.ends != nil {
+				h.registry.declare(t, x.ends(first.Serial, issuer.Issuer)...)
+			} else { // four newer ones
+				for i := range roster.MaxCertificates {
+					newer := issued(t, 1, h.ca.Issue(fmt.Sprint("newer-", i), &x509.Certificate{NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}), issuer.Issuer)
+					h.registry.declare(t, newer)
+				}
+			}
+			n := 0
+			if x.all {
+				n = h.RecheckAll()
+			} else {
+				n = h.Recheck("bad")
+			}
+			if n != 1 || h.metric(t, "muster_gateway_connections_ended_total", reason) != 1 {
+				t.Errorf("%d ended, counted %v", n, h.metric(t, "muster_gateway_connections_ended_total", reason))
+			}
+			var one [1]byte
+			if _, err := open.Read(one[:]); err == nil {
+				t.Error("still open")
+			}
+			if err := neighbour.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := neighbour.Read(one[:]); err == nil || !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("the neighbour: %v", err)
+			}
+			for _, how := range []string{"again, with the session of before", "again"} {
+				_, _, err := h.enter(t, cfg)
+				var alert tls.AlertError
+				if err == nil || !errors.As(err, &alert) && !strings.Contains(err.Error(), "bad certificate") {
+					t.Errorf("%s: %v", how, err)
+				}
+				cfg.ClientSessionCache = nil
+			}
+			eventually(t, "both are counted", func() bool {
+				return h.metric(t, "muster_gateway_handshake_errors_total", reason) == 2 && h.metric(t, "muster_gateway_connections") == 1
+			})
+		})
+	}
+}
+
+// Tickets are disabled; were they not, what stands in VerifyConnection would hold all the same.
+func TestASessionThatIsResumedIsAskedForItsStandingToo(t *testing.T) {
 	h := open(t, limits)
-	_, bad, err := h.enter(t, h.ca.Client(h.ca.Device("bad")))
-	if err != nil {
+	id := h.ca.Device("bad")
+	h.registry.declare(t, event.DeviceEnrolled{Device: "bad", No: 1, Cohort: "test"})
+	server := h.material.Config().Clone()
+	server.SessionTicketsDisabled = false
+	client := h.ca.Client(id)
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	shake := func() (resumed bool, here error) {
+		t.Helper()
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			nc, err := ln.Accept()
+			if err != nil {
+				here = err
+				return
+			}
+			defer nc.Close()
+			s := tls.Server(nc, server)
+			if here = s.HandshakeContext(t.Context()); here == nil {
+				_, here = s.Write([]byte("x"))
+			}
+		}()
+		c, err := tls.Dial("tcp", ln.Addr().String(), client)
+		if err == nil {
+			_, _ = io.ReadAll(c) // the ticket, or the alert
+			resumed = c.ConnectionState().DidResume
+			_ = c.Close()
+		}
+		<-done
+		return resumed, here
+	}
+	if _, err := shake(); err != nil {
 		t.Fatal(err)
 	}
-	_, good, err := h.enter(t, h.ca.Client(h.ca.Device("good")))
-	if err != nil {
-		t.Fatal(err)
+	if resumed, err := shake(); err != nil || !resumed {
+		t.Fatalf("resumed %v, %v: this test shows nothing", resumed, err)
 	}
-	if n := h.CloseIf(func(d identity.Device) bool { return d == "bad" }); n != 1 {
-		t.Errorf("%d closed", n)
+	h.registry.declare(t, event.DeviceRevoked{No: 1})
+	if resumed, err := shake(); err == nil || !resumed || !strings.Contains(err.Error(), "device revoked") {
+		t.Errorf("resumed %v, %v", resumed, err)
 	}
-	var one [1]byte
-	if _, err := bad.Read(one[:]); err == nil {
-		t.Error("still open")
+}
+
+// What is held off, not known, or too new to be known comes in, to be told so in words.
+func TestWhoCanBeToldInWordsComesIn(t *testing.T) {
+	h := open(t, limits)
+	held, renewed := h.ca.Device("held"), h.ca.Device("renewed")
+	before := h.ca.Issue("before", &x509.Certificate{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(time.Hour)})
+	h.registry.declare(t, event.DeviceEnrolled{Device: "held", No: 1, Cohort: "test"}, event.DeviceQuarantined{No: 1, On: true})
+	first := issued(t, 2, before, "0123456789abcdef0123456789abcdef")
+	h.registry.declare(t, event.DeviceEnrolled{Device: "renewed", No: 2, Cohort: "test", Serial: first.Serial, SPKI: first.SPKI}, first)
+	for _, id := range []gatewaytest.Identity{held, renewed, h.ca.Device("stranger")} {
+		if _, _, err := h.enter(t, h.ca.Client(id)); err != nil {
+			t.Error(err)
+		}
 	}
-	if err := good.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := good.Read(one[:]); err == nil || !strings.Contains(err.Error(), "timeout") {
-		t.Errorf("the neighbour: %v", err)
-	}
-	if n := testutil.CollectAndCount(h.reg, "muster_gateway_connections"); n != 1 || h.metric(t, "muster_gateway_connections") != 1 {
-		t.Error("the count is wrong")
+	if n := h.RecheckAll(); n != 0 {
+		t.Errorf("%d were ended", n)
 	}
 }
 

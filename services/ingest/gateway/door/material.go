@@ -26,6 +26,7 @@ type Material struct {
 	files  Files
 	raw    [3][]byte // what config was made of; only Reload reads and writes it
 	config atomic.Pointer[tls.Config]
+	admits atomic.Pointer[func(tls.ConnectionState) error] // the door's last word; nil without a door
 }
 
 // LoadMaterial reads the files; one that cannot be used is an error that names it.
@@ -71,7 +72,7 @@ func (m *Material) Reload() (changed bool, err error) {
 		NextProtos:   []string{"h2", "http/1.1"},
 		// A resumed session skips the chain's verification, so a device whose authority was taken away would stay.
 		SessionTicketsDisabled: true,
-		VerifyConnection:       verify,
+		VerifyConnection:       m.verify,
 	})
 	return true, nil
 }
@@ -103,14 +104,17 @@ func (m *Material) Watch(ctx context.Context, every time.Duration, log *slog.Log
 // errUsage is a certificate for something else: the chain's check takes one that names no usage for any.
 var errUsage = errors.New("the certificate is not for client authentication")
 
-// verify runs on every connection, also on one that a later change would let resume.
-func verify(s tls.ConnectionState) error {
+// verify runs on every connection, also on one that a later change would let resume: VerifyPeerCertificate would not.
+func (m *Material) verify(s tls.ConnectionState) error {
 	if len(s.PeerCertificates) == 0 || len(s.VerifiedChains) == 0 {
 		return errors.New("no verified client certificate")
 	}
 	leaf := s.PeerCertificates[0]
 	if !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || leaf.IsCA {
 		return errUsage
+	}
+	if admits := m.admits.Load(); admits != nil {
+		return (*admits)(s)
 	}
 	return nil
 }

@@ -3,10 +3,14 @@ package door
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"muster.dev/platform/roster"
+	"muster.dev/proto/identity"
 )
 
 type metrics struct {
@@ -14,7 +18,7 @@ type metrics struct {
 	accepted   prometheus.Counter
 	refused    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
-	closed     prometheus.Counter
+	closed     *prometheus.CounterVec
 	chatter    prometheus.Counter
 }
 
@@ -30,6 +34,37 @@ const (
 	failedClosed      = "closed"
 	failedProtocol    = "protocol"
 )
+
+// Reasons for which a certificate does not open the door any more, and open connections end.
+const (
+	reasonDevice      = "device-revoked"
+	reasonCertificate = "certificate-revoked"
+	reasonAuthority   = "authority-revoked"
+	reasonSuperseded  = "superseded"
+)
+
+func reasonOf(s roster.Standing) string {
+	switch s {
+	case roster.DeviceRevoked:
+		return reasonDevice
+	case roster.CertificateRevoked:
+		return reasonCertificate
+	case roster.AuthorityRevoked:
+		return reasonAuthority
+	}
+	return reasonSuperseded
+}
+
+// refused is the error of a handshake whose certificate is good in itself.
+type refused struct {
+	device   identity.Device
+	standing roster.Standing
+}
+
+// Error never reaches the device, which reads the alert "bad certificate".
+func (e *refused) Error() string {
+	return fmt.Sprintf("device %s is not let in: %s", e.device, e.standing)
+}
 
 func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 	m := &metrics{
@@ -47,12 +82,12 @@ func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 		}, []string{"cap"}),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_gateway_handshake_errors_total",
-			Help: "TLS handshakes that failed, by class.",
+			Help: "TLS handshakes that failed, by class; the classes of connections_ended are certificates that were good and are not any more.",
 		}, []string{"class"}),
-		closed: prometheus.NewCounter(prometheus.CounterOpts{
+		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_gateway_connections_ended_total",
-			Help: "Open connections closed because the device was revoked.",
-		}),
+			Help: "Open connections closed because their certificate came to its end, by what ended it.",
+		}, []string{"reason"}),
 		chatter: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_gateway_connections_chatter_total",
 			Help: "Connections of HTTP/2 closed because they brought frames and no messages.",
@@ -63,6 +98,10 @@ func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 	}
 	for _, c := range []string{failedTimeout, failedCertificate, failedPlain, failedClosed, failedProtocol} {
 		m.handshakes.WithLabelValues(c)
+	}
+	for _, c := range []string{reasonDevice, reasonCertificate, reasonAuthority, reasonSuperseded} {
+		m.handshakes.WithLabelValues(c)
+		m.closed.WithLabelValues(c)
 	}
 	reg.MustRegister(m.open, m.accepted, m.refused, m.handshakes, m.closed, m.chatter, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "muster_gateway_certificate_not_after_timestamp_seconds",
@@ -75,7 +114,10 @@ func classify(err error) string {
 	var plain tls.RecordHeaderError
 	var network net.Error
 	var verification *tls.CertificateVerificationError
+	var ended *refused
 	switch {
+	case errors.As(err, &ended):
+		return reasonOf(ended.standing)
 	case errors.As(err, &verification), errors.Is(err, errUsage), strings.Contains(err.Error(), "certificate"):
 		return failedCertificate
 	case errors.As(err, &plain):

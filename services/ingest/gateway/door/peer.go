@@ -7,13 +7,19 @@ import (
 	"time"
 
 	"muster.dev/proto/identity"
+	"muster.dev/services/ingest/gateway/clones"
+	"muster.dev/services/ingest/gateway/standing"
 )
 
 // Peer is who stands at the other end of a connection, fixed once it has shaken hands.
 type Peer struct {
-	Device identity.Device
+	standing.Card
 	// Err is why the certificate names no device; Device is empty then.
 	Err error
+	// Seat is where it sits among the device's connections, nil without a device.
+	Seat *clones.Seat
+	// Began is when it had shaken hands.
+	Began time.Time
 	// Until is the end of the certificate. A connection may outlive it.
 	Until time.Time
 	// Crowded: the device holds as many connections as it may, this one is to be refused.

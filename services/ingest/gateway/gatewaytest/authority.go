@@ -70,6 +70,9 @@ func (a *Authority) write(name, kind string, der []byte) string {
 // CA is the file with the authority's certificate.
 func (a *Authority) CA() string { return filepath.Join(a.Dir, "ca.pem") }
 
+// DER is the authority's certificate.
+func (a *Authority) DER() []byte { return a.cert.Raw }
+
 // Pool holds the authority's certificate.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()

@@ -78,26 +78,26 @@ func NewWindow(most int) *Window {
 func (w *Window) shard(k Key) *shard { return &w.shards[k.Device%shards] }
 
 // Begin looks the key up. With Fresh and Flying a flight comes back: for Fresh it is f, which the caller owns until it
-// is settled and must settle exactly once; for Flying it is another's, to be waited for. regressed tells that a fresh
-// key's seq lies below one that this boot used before.
-func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight, regressed bool) {
+// is settled and must settle exactly once; for Flying it is another's, to be waited for. back is how far a fresh key's seq
+// lies below the highest that this boot used before; 0 is not at all.
+func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight, back uint64) {
 	s, id := w.shard(k), k.pack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.flying[id]; other != nil {
 		if other.hash != hash {
-			return Conflict, nil, false
+			return Conflict, nil, 0
 		}
 		if other.wait == nil {
 			other.wait = make(chan struct{})
 		}
-		return Flying, other, false
+		return Flying, other, 0
 	}
 	if known, ok := s.known[id]; ok {
 		if known != hash {
-			return Conflict, nil, false
+			return Conflict, nil, 0
 		}
-		return Known, nil, false
+		return Known, nil, 0
 	}
 	*f = Flight{key: id, in: s, hash: hash}
 	s.flying[id] = f
@@ -105,11 +105,11 @@ func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight
 }
 
 // count moves the high mark of the device's stream.
-func (s *shard) count(k Key) (regressed bool) {
+func (s *shard) count(k Key) (back uint64) {
 	id := uint64(k.Device)<<8 | uint64(k.Stream)
 	last, ok := s.high[id]
 	if ok && last.boot == k.Boot && k.Seq < last.seq {
-		return true
+		return last.seq - k.Seq
 	}
 	if !ok && len(s.high) >= s.most {
 		for other := range s.high { // any: a device that is forgotten only loses a warning
@@ -118,7 +118,7 @@ func (s *shard) count(k Key) (regressed bool) {
 		}
 	}
 	s.high[id] = counter{boot: k.Boot, seq: k.Seq}
-	return false
+	return 0
 }
 
 // Settle ends a flight. With a nil err its key is remembered as confirmed; with an error it is forgotten, since
