@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"muster.dev/services/registry/authority"
 )
 
 // Dir is a local stack's data directory.
@@ -29,6 +31,7 @@ func (d Dir) Kafka() string                    { return d.in("kafka") }
 func (d Dir) ClickHouse() string               { return d.in("clickhouse") }
 func (d Dir) CA() string                       { return d.in("ca") }
 func (d Dir) RootCertificate() string          { return d.in("ca", "root.pem") }
+func (d Dir) ClientBundle() string             { return d.in("ca", authority.ClientsFile) }
 func (d Dir) Certificate(server string) string { return d.in("tls", server+".pem") }
 func (d Dir) Key(server string) string         { return d.in("tls", server+".key") }
 func (d Dir) SecretFile(name string) string    { return d.in("secrets", name) }

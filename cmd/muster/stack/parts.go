@@ -25,7 +25,7 @@ func parts() []Part {
 	return []Part{
 		part(Kafka, "the log", kafkaDefaults, configureKafka, runKafka),
 		part(ClickHouse, "the store", clickhouseDefaults, configureClickHouse, runClickHouse),
-		part(Registry, "devices, topics and schemas", registry.DefaultConfig, configureRegistry, registry.Run),
+		part(Registry, "devices, their certificates, topics and schemas", registry.DefaultConfig, configureRegistry, registry.Run),
 		part(Sink, "from the log to the store", sink.DefaultConfig, configureSink, sink.Run),
 		part(Retention, "roll-ups", retention.DefaultConfig, configureRetention, retention.Run),
 		part(Gateway, "takes what devices say", gateway.DefaultConfig, configureGateway, gateway.Run),
@@ -62,7 +62,7 @@ const serviceUser = "muster"
 func configureGateway(c *gateway.Config, s Site) {
 	c.Ops, c.Log = ops(Gateway, s), logAs(principals.Gateway, s)
 	c.Name, c.Listen = "local", Loopback(s.Ports.Gateway)
-	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), s.Dir.RootCertificate()
+	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), s.Dir.ClientBundle()
 }
 
 func configureSink(c *sink.Config, s Site) {
@@ -72,7 +72,8 @@ func configureSink(c *sink.Config, s Site) {
 
 func configureRegistry(c *registry.Config, s Site) {
 	c.Ops, c.Log, c.Warehouse = ops(Registry, s), logAs(principals.Registry, s), Store(s.Dir, s.Ports)
-	c.CA = s.Dir.CA()
+	c.CA, c.CASealFile = s.Dir.CA(), s.Dir.SecretFile(SecretCASeal)
+	c.EST.Listen, c.EST.CertFile, c.EST.KeyFile = Loopback(s.Ports.EST), s.Dir.Certificate(Registry), s.Dir.Key(Registry)
 	c.API.Listen, c.API.TokenFile = Loopback(s.Ports.Registry), s.Dir.SecretFile(SecretOperator)
 }
 

@@ -19,13 +19,29 @@ import (
 // a laptop may sleep for months in between.
 const renewEvery = time.Hour
 
-// ensureServer sees to it that the gateway has a certificate with a third of its life left. A gateway that runs reads
-// the new one by itself.
-func ensureServer(d Dir, ca *authority.Authority) error {
-	if err := ca.EnsureServer(d.Certificate(Gateway), d.Key(Gateway), authority.LoopbackHosts...); err != nil {
-		return fmt.Errorf("making the gateway's certificate: %w", err)
+// ensureServers sees to it that the gateway and the registry have certificates with a third of their life left. They
+// read new ones by themselves while they run.
+func ensureServers(d Dir, ca *authority.Authority) error {
+	for _, server := range []string{Gateway, Registry} {
+		if err := ca.EnsureServer(d.Certificate(server), d.Key(server), authority.LoopbackHosts...); err != nil {
+			return fmt.Errorf("making the certificate of the %s: %w", server, err)
+		}
 	}
 	return nil
+}
+
+// renewAuthority renews the issuing certificate, if the root's key is here, and then what it signed for the servers.
+func (d Dir) renewAuthority(now time.Time) error {
+	options, err := d.Authority()
+	if err != nil {
+		return fmt.Errorf("renewing certificates: %w", err)
+	}
+	_, due := authority.RenewIssuing(d.CA(), now, options...) // the old one goes on for now
+	ca, err := authority.Open(d.CA(), options...)
+	if err != nil {
+		return fmt.Errorf("renewing certificates: %w", errors.Join(due, err))
+	}
+	return errors.Join(due, ensureServers(d, ca))
 }
 
 // renew looks after the certificates of a stack that runs until ctx ends. What fails is said once, and tried again.
@@ -51,17 +67,11 @@ func renew(ctx context.Context, every time.Duration, look []func(context.Context
 	}
 }
 
-// renewals are the looks of a running stack: after the gateway's certificate and the demo's, and after the simulated
+// renewals are the looks of a running stack: after the servers' certificates and the demo's, and after the simulated
 // devices', which the fleet reads when it starts: again is called when they have new ones.
 func (s Site) renewals(again func()) []func(context.Context) error {
 	return []func(context.Context) error{
-		func(context.Context) error {
-			ca, err := authority.Open(s.Dir.CA())
-			if err != nil {
-				return fmt.Errorf("renewing the gateway's certificate: %w", err)
-			}
-			return ensureServer(s.Dir, ca)
-		},
+		func(context.Context) error { return s.Dir.renewAuthority(time.Now()) },
 		func(ctx context.Context) error { return enrollDemo(ctx, s) },
 		func(ctx context.Context) error {
 			names := s.stale(s.simulated())

@@ -2,16 +2,11 @@ package stack
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,39 +23,15 @@ import (
 // shortly replaces the gateway's pair by one that is as good, but ends after life.
 func shortly(t *testing.T, d Dir, life time.Duration) {
 	t.Helper()
-	read := func(file string) []byte {
-		raw, err := os.ReadFile(filepath.Join(d.CA(), file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return raw
-	}
-	signer, err := authority.ParseKey(read(authority.IssuingKeyFile))
+	options, err := d.Authority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, _ := pem.Decode(read(authority.IssuingFile))
-	issuing, err := x509.ParseCertificate(block.Bytes)
+	ca, err := authority.Open(d.CA(), append(options, authority.WithServerLife(life))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := authority.EncodeKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(life), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, issuing, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(block)...)
-	if err := errors.Join(writeFile(d.Key(Gateway), encoded), writeFile(d.Certificate(Gateway), chain)); err != nil {
+	if err := errors.Join(os.Remove(d.Certificate(Gateway)), ca.EnsureServer(d.Certificate(Gateway), d.Key(Gateway), authority.LoopbackHosts...)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -80,7 +51,7 @@ func TestAStackThatRunsLongerThanItsCertificateStaysOpen(t *testing.T) {
 	ends := time.Now().Add(life)
 
 	// The gateway's own door, on the files that the gateway is told.
-	material, err := door.LoadMaterial(door.Files{Certificate: d.Certificate(Gateway), Key: d.Key(Gateway), ClientCA: d.RootCertificate()})
+	material, err := door.LoadMaterial(door.Files{Certificate: d.Certificate(Gateway), Key: d.Key(Gateway), ClientCA: d.ClientBundle()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +125,7 @@ func TestAnIdentityIsFreshForTwoThirdsOfItsLife(t *testing.T) {
 	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}}); err != nil {
 		t.Fatal(err)
 	}
-	shortly(t, d, 2*time.Minute) // of three
+	shortly(t, d, 20*time.Minute) // of thirty
 	dir := d.Identity("sim-0001")
 	if fresh(dir, time.Now()) || usable(dir, time.Now()) {
 		t.Error("there is none yet")
@@ -169,9 +140,38 @@ func TestAnIdentityIsFreshForTwoThirdsOfItsLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for after, want := range map[time.Duration][2]bool{0: {true, true}, 50 * time.Second: {true, true}, 70 * time.Second: {false, true}, 3 * time.Minute: {false, false}} {
+	for after, want := range map[time.Duration][2]bool{0: {true, true}, 9 * time.Minute: {true, true}, 11 * time.Minute: {false, true}, 21 * time.Minute: {false, false}} {
 		if at := time.Now().Add(after); fresh(dir, at) != want[0] || usable(dir, at) != want[1] {
 			t.Errorf("after %v: fresh %v, usable %v, want %v", after, fresh(dir, at), usable(dir, at), want)
 		}
+	}
+}
+
+func TestTheIssuingCertificateIsRenewedWithWhatItSignedForServers(t *testing.T) {
+	d := newDir(t)
+	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}}); err != nil {
+		t.Fatal(err)
+	}
+	read := func(path string) string {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	issuing, server := filepath.Join(d.CA(), authority.IssuingFile), d.Certificate(Registry)
+	first, shown := read(issuing), read(server)
+	if err := d.renewAuthority(time.Now()); err != nil || read(issuing) != first || read(server) != shown {
+		t.Errorf("at its begin: %v", err)
+	}
+	late := time.Now().AddDate(4, 0, 0)
+	if err := d.renewAuthority(late); err != nil || read(issuing) == first || read(server) == shown {
+		t.Errorf("in its last third: %v", err)
+	}
+	if err := os.Remove(filepath.Join(d.CA(), "root.key.age")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.renewAuthority(late); !errors.Is(err, authority.ErrRootKeyAway) {
+		t.Errorf("with the root's key in a safe: %v", err)
 	}
 }

@@ -202,7 +202,7 @@ func TestAnOffsetMovesEveryPortAndStaysInRange(t *testing.T) {
 	if err != nil || moved.Gateway != 8543 || moved.Kafka != 9192 || moved.Ops[Fleet] != 9206 {
 		t.Errorf("%+v, %v", moved, err)
 	}
-	if zero.Gateway != 8443 || zero.Registry != 8080 || zero.ClickHouse != 8123 || zero.Kafka != 9092 || len(zero.Ops) != len(moved.Ops) {
+	if zero.Gateway != 8443 || zero.Registry != 8080 || zero.EST != 8444 || zero.ClickHouse != 8123 || zero.Kafka != 9092 || len(zero.Ops) != len(moved.Ops) {
 		t.Errorf("%+v", zero)
 	}
 	for _, bad := range []int{-1, 60000} {

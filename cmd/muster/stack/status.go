@@ -36,6 +36,7 @@ type Status struct {
 	Data       string       `json:"data"`
 	Gateway    string       `json:"gateway"`
 	Registry   string       `json:"registry"`
+	EST        string       `json:"est"` // where devices enrol
 	ClickHouse string       `json:"clickhouse"`
 	Kafka      string       `json:"kafka"`
 	Parts      []PartStatus `json:"parts"`
@@ -50,7 +51,7 @@ func (d Dir) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Ready: true, PID: i.PID, Started: i.Started, Data: string(d),
-		Gateway: i.Ports.GatewayURL(), Registry: i.Ports.RegistryURL(), ClickHouse: i.Ports.ClickHouseURL(), Kafka: Loopback(i.Ports.Kafka),
+		Gateway: i.Ports.GatewayURL(), Registry: i.Ports.RegistryURL(), EST: i.Ports.ESTURL(), ClickHouse: i.Ports.ClickHouseURL(), Kafka: Loopback(i.Ports.Kafka),
 		Parts: make([]PartStatus, len(i.Parts)),
 	}
 	found := make([][]Finding, len(i.Parts))

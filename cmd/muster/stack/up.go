@@ -114,11 +114,15 @@ func prepare(s Site) error {
 	if err := s.Dir.makeSecrets(); err != nil {
 		return err
 	}
-	ca, err := authority.Init(s.Dir.CA(), authority.DefaultTrustDomain)
+	options, err := s.Dir.Authority()
+	if err != nil {
+		return err
+	}
+	ca, err := authority.Init(s.Dir.CA(), authority.DefaultTrustDomain, options...)
 	if err != nil {
 		return fmt.Errorf("making the certificate authority: %w", err)
 	}
-	if err := ensureServer(s.Dir, ca); err != nil {
+	if err := ensureServers(s.Dir, ca); err != nil {
 		return err
 	}
 	for _, p := range parts() {

@@ -34,6 +34,7 @@ The stack is up; Ctrl-C stops it. Its data and logs are in %[1]s.
 
   gateway      %[2]s  POST /v1/telemetry, client certificate
   registry     %[3]s   operators' API, token in %[4]s
+  enrolment    %[13]s  EST, /.well-known/est
   ClickHouse   %[5]s   database muster, read only without a password
   Kafka        %[6]s          SASL SCRAM-SHA-256, user reader, secret in %[7]s
 
@@ -48,7 +49,7 @@ Read it a few seconds later:
 `,
 		s.Dir.Shown(), s.Ports.GatewayURL(), s.Ports.RegistryURL(), Shown(s.Dir.SecretFile(SecretOperator)), s.Ports.ClickHouseURL(),
 		Loopback(s.Ports.Kafka), Shown(s.Dir.SecretFile(SecretKafkaReader)),
-		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more)
+		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more, s.Ports.ESTURL())
 	if err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}

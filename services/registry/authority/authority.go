@@ -42,6 +42,7 @@ type options struct {
 	rootKey    string // without its ending
 	rootSeal   Seal
 	deviceLife time.Duration
+	serverLife time.Duration
 	abrupt     bool
 }
 
@@ -62,12 +63,15 @@ func WithRootKey(path string, s Seal) Option {
 // WithDeviceLife sets how long devices' certificates live.
 func WithDeviceLife(life time.Duration) Option { return func(o *options) { o.deviceLife = life } }
 
+// WithServerLife sets how long servers' certificates live.
+func WithServerLife(life time.Duration) Option { return func(o *options) { o.serverLife = life } }
+
 // WithoutOldRoot lets RollRoot go on when the old root's key is lost: devices that have not fetched the new root by
 // then do not trust the servers' next certificates.
 func WithoutOldRoot() Option { return func(o *options) { o.abrupt = true } }
 
 func gather(dir string, given []Option) options {
-	o := options{rootKey: in(dir, RootKeyName), deviceLife: DefaultDeviceLife}
+	o := options{rootKey: in(dir, RootKeyName), deviceLife: DefaultDeviceLife, serverLife: serverLife}
 	for _, set := range given {
 		set(&o)
 	}

@@ -38,7 +38,7 @@ func (a *Authority) EnsureServer(certFile, keyFile string, hosts ...string) erro
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: hosts[0]},
 		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(serverLife),
+		NotAfter:              now.Add(a.opts.serverLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
@@ -87,7 +87,7 @@ func (a *Authority) serverGood(certFile, keyFile string, hosts []string) (bool, 
 		return false, nil
 	}
 	leaf, i := certs[0], a.held.Load().current
-	if a.now().Add(serverLife/3).After(leaf.NotAfter) || leaf.CheckSignatureFrom(i.cert) != nil {
+	if a.now().Add(a.opts.serverLife/3).After(leaf.NotAfter) || leaf.CheckSignatureFrom(i.cert) != nil {
 		return false, nil
 	}
 	if !slices.EqualFunc(certs[1:], i.chain(), (*x509.Certificate).Equal) {
