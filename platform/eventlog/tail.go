@@ -11,11 +11,13 @@ import (
 )
 
 // TailSettings is what Tail reads. Where it begins: at the first record at or after Since, else Last records before
-// each partition's end, else at the end if it follows and at the start if not.
+// each partition's end, else at the end if it follows and at the start if not; From says it outright.
 type TailSettings struct {
 	Topics []string
 	Since  time.Time
 	Last   int64
+	// From begins at this offset of each partition, if it is above 0.
+	From int64
 	// Start begins at the first record of the log though it follows.
 	Start bool
 	// Follow reads on for ever; else Tail ends at what was the end when it began.
@@ -129,6 +131,8 @@ func (s TailSettings) spans(ctx context.Context, adm *kadm.Client) (map[string]m
 		case !s.Since.IsZero():
 			first, _ := since.Lookup(end.Topic, end.Partition)
 			at.next = first.Offset
+		case s.From > 0:
+			at.next = max(start.Offset, s.From)
 		case s.Last > 0:
 			at.next = max(start.Offset, end.Offset-s.Last)
 		case s.Follow && !s.Start:

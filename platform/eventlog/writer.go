@@ -33,6 +33,7 @@ const (
 // Writer is the only writer of a log: there is at most one per transactional id, the one that was opened last.
 type Writer struct {
 	client *kgo.Client
+	place  Place
 	mu     sync.Mutex // one Append at a time; over broken
 	broken error
 }
@@ -58,12 +59,27 @@ func OpenWriter(ctx context.Context, cfg Config, transactionalID string) (*Write
 		return nil, fmt.Errorf("kafka writer %s: %w", transactionalID, err)
 	}
 	// kgo would ask for the producer id with the first record; fencing must have happened before we read the end.
-	if _, _, err := client.ProducerID(ctx); err != nil {
+	id, epoch, err := client.ProducerID(ctx)
+	if err != nil {
 		client.Close()
 		return nil, fmt.Errorf("take over as writer %s: %w", transactionalID, err)
 	}
-	return &Writer{client: client}, nil
+	return &Writer{client: client, place: Place{ID: id, Epoch: epoch}}, nil
 }
+
+// Place is what a Writer was given when it was opened, as the log's broker counts: a later writer has a later place.
+type Place struct {
+	ID    int64
+	Epoch int16
+}
+
+// Before says whether the other place was given after this one.
+func (p Place) Before(other Place) bool {
+	return p.ID < other.ID || p.ID == other.ID && p.Epoch < other.Epoch
+}
+
+// Place is what the writer was given.
+func (w *Writer) Place() Place { return w.place }
 
 // Append writes the records, all or none, in order, and fills in their partitions and offsets. A record without a
 // key goes to its Partition. On an error without ErrReopen none is in the log and Append may be called again.

@@ -25,6 +25,9 @@ const (
 // Group is the consumer group of the sink: its commits carry the plans, so nobody else may touch it.
 const Group = "muster-sink"
 
+// RegistryGroup is the consumer group whose one commit says which registry process has the writer's place.
+const RegistryGroup = "muster-registry"
+
 // ReaderGroups is the prefix that a user's own consumer groups must carry.
 const ReaderGroups = "reader-"
 
@@ -71,14 +74,18 @@ func Grants() []Grant {
 		{Gateway, topic, record.TopicTelemetry, false, []kmsg.ACLOperation{write, describe}},
 		{Gateway, topic, record.TopicEvents, false, []kmsg.ACLOperation{write, describe}},
 		{Gateway, topic, record.TopicRegistry, false, []kmsg.ACLOperation{read, describe}},
+		{Gateway, topic, record.TopicSnapshots, false, []kmsg.ACLOperation{read, describe}},
 		{Gateway, cluster, clusterName, false, []kmsg.ACLOperation{idempotentWrite}},
 
 		{Sink, topic, record.TopicTelemetry, false, []kmsg.ACLOperation{read, describe}},
 		{Sink, topic, record.TopicEvents, false, []kmsg.ACLOperation{read, describe}},
 		{Sink, topic, record.TopicRegistry, false, []kmsg.ACLOperation{read, describe}},
+		{Sink, topic, record.TopicSnapshots, false, []kmsg.ACLOperation{read, describe}},
 		{Sink, group, Group, false, []kmsg.ACLOperation{read, describe}},
 
 		{Registry, topic, record.TopicRegistry, false, []kmsg.ACLOperation{read, write, create, describe, describeConfigs, alterConfigs}},
+		{Registry, topic, record.TopicSnapshots, false, []kmsg.ACLOperation{read, write, describe}},
+		{Registry, group, RegistryGroup, false, []kmsg.ACLOperation{read, describe}},
 		{Registry, topic, topicPrefix, true, []kmsg.ACLOperation{create, describe, describeConfigs, alterConfigs}},
 		{Registry, txn, TransactionalPrefix, true, []kmsg.ACLOperation{write, describe}},
 		{Registry, cluster, clusterName, false, []kmsg.ACLOperation{create, describe, idempotentWrite}},

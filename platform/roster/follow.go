@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/snapshot"
 	"muster.dev/proto/record"
 )
 
@@ -41,6 +42,9 @@ type Settings struct {
 	Registerer prometheus.Registerer // nil: metrics are kept by nobody
 	Log        *slog.Logger          // nil: silence
 	Poll       time.Duration         // how often the log is asked for its end; 0 is 500 ms
+	// Snapshot has Run begin with the newest snapshot that the log names, if it is in order. Watchers then do not see
+	// the events before it.
+	Snapshot bool
 }
 
 // Roster is a State that keeps up with the log. All methods but Run may be called from any goroutine at any time;
@@ -49,6 +53,7 @@ type Roster struct {
 	client  *kgo.Client
 	log     *slog.Logger
 	poll    time.Duration
+	begin   eventlog.Config // of the log to begin with a snapshot; without brokers there is none
 	metrics *metrics
 	closing sync.Once
 	version atomic.Uint64
@@ -99,6 +104,9 @@ func Follow(cfg eventlog.Config, s Settings) (*Roster, error) {
 		return nil, fmt.Errorf("kafka client of the roster: %w", err)
 	}
 	r := &Roster{client: client, log: s.Log, poll: s.Poll, state: NewState(), moved: make(chan struct{}), watchers: map[int]func(Change){}}
+	if s.Snapshot {
+		r.begin = cfg
+	}
 	if r.metrics, err = newMetrics(r, s.Registerer); err != nil {
 		client.Close()
 		return nil, err
@@ -124,6 +132,9 @@ func (r *Roster) Run(ctx context.Context) error {
 	defer stop(nil)
 	asking.Go(func() { r.askOn(ctx) })
 
+	if len(r.begin.Brokers) > 0 {
+		r.restore(ctx)
+	}
 	var said string // the last fault, so that an outage is one line in the log
 	for {
 		fetches := r.client.PollFetches(ctx)
@@ -155,6 +166,25 @@ func (r *Roster) Run(ctx context.Context) error {
 	}
 }
 
+// restore begins with a snapshot instead of the log's start, if there is one in order.
+func (r *Roster) restore(ctx context.Context) {
+	began := time.Now()
+	state, next, err := snapshot.Load(ctx, r.begin, func(in io.Reader) (*State, error) { return ReadState(snapshot.NewReader(in), nil) })
+	if err != nil {
+		if ctx.Err() == nil {
+			r.log.Info("the registry's log is read from its start", "because", err)
+		}
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state, r.position = state, next
+	r.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{record.TopicRegistry: {partition: {Epoch: -1, Offset: next}}})
+	r.version.Add(1)
+	r.wake()
+	r.log.Info("began with a snapshot of the registry", "offset", next, "devices", state.Counts().Devices, "took", time.Since(began))
+}
+
 // take folds a batch of records in, under one lock, and tells the watchers afterwards.
 func (r *Roster) take(records []*kgo.Record) {
 	if len(records) == 0 {
@@ -167,6 +197,9 @@ func (r *Roster) take(records []*kgo.Record) {
 		return
 	}
 	for _, rec := range records {
+		if rec.Offset < r.position {
+			continue // fetched before a snapshot was begun with
+		}
 		r.position = rec.Offset + 1
 		if rec.Attrs.IsControl() {
 			continue

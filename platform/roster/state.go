@@ -231,3 +231,12 @@ func (s *State) TopicGen(id [16]byte) (uint16, bool) {
 func (s *State) Counts() Counts {
 	return Counts{int(s.devices.n), s.revoked, len(s.profiles), len(s.schemas), len(s.topics)}
 }
+
+// Schemas yields all schemas, by id.
+func (s *State) Schemas(yield func(Schema) bool) {
+	for _, no := range slices.Sorted(maps.Keys(s.schemas)) {
+		if !yield(s.schemas[no]) {
+			return
+		}
+	}
+}

@@ -137,3 +137,13 @@ func harmless(s string) string {
 	}
 	return s
 }
+
+// NameSnapshot says that a snapshot of the state lies ready. The writer alone says so.
+type NameSnapshot struct{ Taken event.SnapshotTaken }
+
+func (c NameSnapshot) decide(s *State, _ time.Time) (Outcome, error) {
+	if c.Taken.Event <= s.Snapshot().Event || c.Taken.Event > s.Last() {
+		return Outcome{}, conflict("n", "a snapshot of event %d after one of event %d", c.Taken.Event, s.Snapshot().Event)
+	}
+	return Outcome{Events: []event.Body{c.Taken}}, nil
+}

@@ -159,7 +159,21 @@ func TestTheLastWriterFencesTheFormer(t *testing.T) {
 	if _, err := old.Do(soon(t), "old", "", enrol("c")); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("the zombie answered %v", err)
 	}
-	if err := stopOld(); !errors.Is(err, eventlog.ErrFenced) {
+	// It has stepped back, and follows.
+	if err := old.Sync(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.View(soon(t), func(s *decide.State) {
+		if _, ok := s.Device("b"); !ok || s.Counts().Devices != 2 {
+			t.Errorf("the standby sees %+v", s.Counts())
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Do(soon(t), "old", "", enrol("c")); !errors.Is(err, ErrStandby) || old.Role() != Standby || next.Role() != Leader || old.Ready() != nil {
+		t.Fatalf("the standby answered %v, as %s beside %s", err, old.Role(), next.Role())
+	}
+	if err := stopOld(); err != nil {
 		t.Fatalf("the zombie ended with %v", err)
 	}
 	if out, err := next.Do(soon(t), "next", "", enrol("c")); err != nil || out.No != 3 {

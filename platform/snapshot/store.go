@@ -1,0 +1,256 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"muster.dev/platform/eventlog"
+	"muster.dev/proto/event"
+	"muster.dev/proto/record"
+)
+
+const (
+	// chunkSize leaves room for the batch around a chunk.
+	chunkSize = 1<<20 - 1<<12
+	// partition is where the registry's snapshots lie: readers go through them in order.
+	partition = 0
+	prefix    = "registry/"
+	// headerID tells the chunks of two snapshots of one slot apart.
+	headerID = "snapshot"
+)
+
+// Put writes what fill writes as a snapshot into a slot. What it returns has Slot, Start, Chunks and Sum; the rest is for
+// the caller, who names it in the log. On an error nothing names what was written, and it is never read.
+func Put(ctx context.Context, cfg eventlog.Config, slot uint8, fill func(io.Writer) error) (event.SnapshotTaken, error) {
+	client, err := kgo.NewClient(append(cfg.Options(),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchMaxBytes(eventlog.MaxRecordBytes),
+		kgo.ProduceRequestTimeout(10*time.Second),
+		kgo.RecordDeliveryTimeout(30*time.Second),
+	)...)
+	if err != nil {
+		return event.SnapshotTaken{}, fmt.Errorf("kafka client of a snapshot: %w", err)
+	}
+	defer client.Close()
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return event.SnapshotTaken{}, fmt.Errorf("name a snapshot: %w", err)
+	}
+	p := &putter{ctx: ctx, client: client, id: id, sum: sha256.New()}
+	p.taken.Slot = slot
+	err = fill(p)
+	if err == nil && len(p.chunk) > 0 {
+		err = p.flush()
+	}
+	if err != nil {
+		return event.SnapshotTaken{}, fmt.Errorf("write a snapshot: %w", err)
+	}
+	if p.taken.Chunks == 0 {
+		return event.SnapshotTaken{}, errors.New("write a snapshot: it is empty")
+	}
+	p.taken.Sum = p.sum.Sum(nil)
+	return p.taken, nil
+}
+
+// putter cuts a stream into chunks. One at a time is under way: it is not what anybody waits for.
+type putter struct {
+	ctx    context.Context
+	client *kgo.Client
+	id     []byte
+	chunk  []byte
+	sum    hash.Hash
+	taken  event.SnapshotTaken
+}
+
+func (p *putter) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		take := min(len(b), chunkSize-len(p.chunk))
+		p.chunk = append(p.chunk, b[:take]...)
+		b = b[take:]
+		if len(p.chunk) == chunkSize {
+			if err := p.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (p *putter) flush() error {
+	if p.taken.Chunks == event.MaxSnapshotChunks {
+		return fmt.Errorf("it has more than %d chunks", event.MaxSnapshotChunks)
+	}
+	rec := &kgo.Record{
+		Topic: record.TopicSnapshots, Partition: partition, Key: key(p.taken.Slot, p.taken.Chunks), Value: p.chunk,
+		Headers: []kgo.RecordHeader{{Key: headerID, Value: p.id}},
+	}
+	if err := p.client.ProduceSync(p.ctx, rec).FirstErr(); err != nil {
+		return err
+	}
+	if p.taken.Chunks == 0 {
+		p.taken.Start = rec.Offset
+	}
+	p.taken.Chunks++
+	p.sum.Write(p.chunk)
+	p.chunk = p.chunk[:0]
+	return nil
+}
+
+func key(slot uint8, chunk uint32) []byte {
+	return []byte(prefix + strconv.Itoa(int(slot)) + "/" + strconv.Itoa(int(chunk)))
+}
+
+// quiet is how long a reader waits for the next chunk before it takes it as gone.
+const quiet = 5 * time.Second
+
+// Get reads the snapshot that taken names and hands its stream to read. A nil error says that the stream was read to its
+// end and is, byte for byte, what taken names; on any other what read made of it is worth nothing.
+func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, read func(io.Reader) error) error {
+	client, err := kgo.NewClient(append(cfg.Options(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{record.TopicSnapshots: {partition: kgo.NewOffset().At(taken.Start)}}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(8<<20),
+		kgo.MaxConcurrentFetches(1),
+	)...)
+	if err != nil {
+		return fmt.Errorf("kafka client of a snapshot: %w", err)
+	}
+	defer client.Close()
+	g := &getter{ctx: ctx, client: client, taken: taken, sum: sha256.New()}
+	if err := read(g); err != nil {
+		return fmt.Errorf("read a snapshot: %w", err)
+	}
+	if _, err := io.Copy(io.Discard, g); err != nil {
+		return fmt.Errorf("read a snapshot: %w", err)
+	}
+	if got := g.sum.Sum(nil); string(got) != string(taken.Sum) {
+		return fmt.Errorf("read a snapshot: %w: its SHA-256 is %x, the log names %x", ErrDamaged, got, taken.Sum)
+	}
+	return nil
+}
+
+// getter is the stream of a snapshot's chunks.
+type getter struct {
+	ctx    context.Context
+	client *kgo.Client
+	taken  event.SnapshotTaken
+	sum    hash.Hash
+	id     []byte
+	next   uint32
+	rest   []byte
+	ready  []*kgo.Record
+}
+
+func (g *getter) Read(p []byte) (int, error) {
+	for len(g.rest) == 0 {
+		if g.next == g.taken.Chunks {
+			return 0, io.EOF
+		}
+		if err := g.chunk(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, g.rest)
+	g.rest = g.rest[n:]
+	return n, nil
+}
+
+// chunk finds the next one among what lies there.
+func (g *getter) chunk() error {
+	for {
+		for len(g.ready) > 0 {
+			rec := g.ready[0]
+			g.ready = g.ready[1:]
+			id := ""
+			for _, h := range rec.Headers {
+				if h.Key == headerID {
+					id = string(h.Value)
+				}
+			}
+			if string(rec.Key) != string(key(g.taken.Slot, g.next)) || g.next == 0 && rec.Offset != g.taken.Start || g.next > 0 && id != string(g.id) {
+				if g.next == 0 {
+					return fmt.Errorf("%w: its first chunk is gone", ErrDamaged)
+				}
+				continue
+			}
+			g.id = []byte(id)
+			g.next++
+			g.rest = rec.Value
+			g.sum.Write(rec.Value)
+			if len(rec.Value) > 0 {
+				return nil
+			}
+		}
+		ctx, cancel := context.WithTimeout(g.ctx, quiet)
+		fetches := g.client.PollFetches(ctx)
+		waited := ctx.Err()
+		cancel()
+		if err := g.ctx.Err(); err != nil {
+			return context.Cause(g.ctx)
+		}
+		g.ready = fetches.Records()
+		if len(g.ready) > 0 {
+			continue
+		}
+		if waited != nil {
+			return fmt.Errorf("%w: chunk %d of %d is not there", ErrDamaged, g.next, g.taken.Chunks)
+		}
+		if err := fetches.Err(); err != nil {
+			return fmt.Errorf("read chunk %d of %d: %w", g.next, g.taken.Chunks, err)
+		}
+	}
+}
+
+// steps are how far back from the log's end the newest SnapshotTaken is looked for, one after the other. Farther back
+// than the last of them, folding from the start costs little more.
+var steps = []int64{4_000, 64_000, 512_000}
+
+// Latest finds the newest snapshot that the registry's log names, from its end backwards; ok is false if there is none
+// near. That the log holds it says nothing yet: it must be a link of the chain.
+func Latest(ctx context.Context, cfg eventlog.Config) (taken event.SnapshotTaken, ok bool, err error) {
+	for _, back := range steps {
+		read := int64(0)
+		err := eventlog.Tail(ctx, cfg, eventlog.TailSettings{Topics: []string{record.TopicRegistry}, Last: back}, func(rec *kgo.Record) error {
+			if read == 0 {
+				read = rec.Offset + 1
+			}
+			for _, h := range rec.Headers {
+				if h.Key != record.HeaderType || string(h.Value) != event.TypeSnapshotTaken {
+					continue
+				}
+				e, err := event.DecodeRegistry([]event.Header{{Key: h.Key, Value: h.Value}}, rec.Value)
+				if b, is := e.Body.(event.SnapshotTaken); err == nil && is && b.Offset <= rec.Offset {
+					taken, ok = b, true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return event.SnapshotTaken{}, false, fmt.Errorf("look for a snapshot: %w", err)
+		}
+		if ok || read <= 1 {
+			break
+		}
+	}
+	return taken, ok, nil
+}
+
+// String names a snapshot for people.
+func String(taken event.SnapshotTaken) string {
+	return strings.Join([]string{prefix + strconv.Itoa(int(taken.Slot)), "event " + strconv.FormatUint(taken.Event, 10), hex.EncodeToString(taken.Sum)}, ", ")
+}
