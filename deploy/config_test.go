@@ -41,7 +41,7 @@ func valid(t *testing.T, name, dir string, cfg any) {
 
 func TestEveryServiceTakesItsConfiguration(t *testing.T) {
 	dir := t.TempDir()
-	if err := bootstrap.Make(dir, "muster.local", bootstrap.Compose(), nil); err != nil {
+	if _, err := bootstrap.Make(dir, "muster.local", bootstrap.Compose(), nil); err != nil {
 		t.Fatal(err)
 	}
 	g, s, r, k, m := gateway.DefaultConfig(), sink.DefaultConfig(), registry.DefaultConfig(), retention.DefaultConfig(), retention.DefaultMigrationConfig()
@@ -54,6 +54,9 @@ func TestEveryServiceTakesItsConfiguration(t *testing.T) {
 	valid(t, "principals", dir, &rights)
 	if r.Topics.Partitions != 48 || r.Topics.Local {
 		t.Errorf("topics are %+v: production's have 48 partitions and no bound in bytes", r.Topics)
+	}
+	if r.EST.Listen != "0.0.0.0:8444" || r.CASeal == "" {
+		t.Errorf("the devices' side listens on %q", r.EST.Listen)
 	}
 	for name, log := range map[string]string{principals.Gateway: g.Log.User, principals.Sink: s.Log.User, principals.Registry: r.Log.User, principals.Admin: rights.Log.User} {
 		if log != name {
