@@ -3,10 +3,12 @@ package gateway_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -174,8 +176,39 @@ func (s *site) enroll(d event.DeviceEnrolled) {
 	if s.nos[d.Device] == 0 {
 		s.nos[d.Device] = uint32(len(s.nos) + 1)
 	}
-	d.No, d.Cohort = s.nos[d.Device], "test"
+	d.No = s.nos[d.Device]
+	if d.Cohort == "" {
+		d.Cohort = "test"
+	}
 	s.declare(d)
+}
+
+// issue writes down that the registry gave a device this certificate.
+func (s *site) issue(device string, id gatewaytest.Identity, issuer string) string {
+	s.t.Helper()
+	leaf := id.TLS.Leaf
+	serial, spki, csr := leaf.SerialNumber.Text(16), sha256.Sum256(leaf.RawSubjectPublicKeyInfo), sha256.Sum256(leaf.Raw)
+	s.declare(event.CertificateIssued{
+		No: s.nos[device], Serial: serial, SPKI: spki[:], CSR: csr[:], NotBefore: leaf.NotBefore.UnixMilli(), NotAfter: leaf.NotAfter.UnixMilli(),
+		Issuer: issuer, Method: "operator",
+	})
+	return serial
+}
+
+// issuer writes down an authority and gives its name in the registry.
+func (s *site) issuer(ca *gatewaytest.Authority) string {
+	s.t.Helper()
+	id := event.IssuerID(ca.DER())
+	s.declare(event.IssuerDefined{Issuer: id, Certificate: ca.DER()})
+	return id
+}
+
+// from is a client that connects from this address of the loopback.
+func (s *site) from(address string, id gatewaytest.Identity) *http.Client {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	tr := &http.Transport{TLSClientConfig: s.ca.Client(id), DialContext: dialer.DialContext}
+	s.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 // device is a client with a good certificate; HTTP/1.1 unless told.
@@ -203,6 +236,8 @@ type reply struct {
 	Outcome    string
 	Field      string
 	Limit      int64
+	Region     string
+	Gateway    string
 	Status     any // "stored", or the number of a problem
 	Values     int
 	Duplicate  bool
