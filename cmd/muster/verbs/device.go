@@ -1,9 +1,10 @@
 package verbs
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
-	"text/tabwriter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,26 +15,16 @@ import (
 
 func devices(f *frame) *cobra.Command {
 	cmd := noun(&cobra.Command{Use: "device", Short: "Devices and their identities"})
-	cmd.AddCommand(deviceEnroll(f), deviceList(f), deviceShow(f))
+	cmd.AddCommand(deviceEnroll(f), deviceList(f), deviceShow(f), deviceRevoke(f), deviceReplace(f), deviceQuarantine(f), deviceRelease(f),
+		deviceMove(f), deviceDescribe(f), deviceRenew(f))
 	return cmd
-}
-
-// registry opens the operators' API of the local stack.
-func (f *frame) registry() (*client.Client, stack.Instance, error) {
-	dir, inst, err := f.running()
-	if err != nil {
-		return nil, inst, err
-	}
-	token, err := dir.Secret(stack.SecretOperator)
-	if err != nil {
-		return nil, inst, err
-	}
-	return client.New(inst.Ports.RegistryURL(), token.Reveal()), inst, nil
 }
 
 func deviceEnroll(f *frame) *cobra.Command {
 	var e v1.Enrolment
 	var out string
+	var interval span
+	var attributes []string
 	cmd := &cobra.Command{
 		Use:   "enroll NAME",
 		Short: "Give a device its identity: a key made here, a certificate for it, and a number",
@@ -42,7 +33,20 @@ func deviceEnroll(f *frame) *cobra.Command {
 		Example: "  muster device enroll boiler-7 --cohort pilot --out boiler-7\n  curl --cacert boiler-7/ca.pem --cert boiler-7/cert.pem --key boiler-7/key.pem https://127.0.0.1:8443/v1/telemetry ...",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e.Device = args[0]
+			e.Device, e.IntervalMS = args[0], milli(interval)
+			d, err := parseDescription(attributes)
+			if err != nil {
+				return err
+			}
+			for key, value := range d {
+				if value == nil {
+					return misuse{fmt.Errorf("--attribute %s-: there is nothing to take away yet", key)}
+				}
+				if e.Attributes == nil {
+					e.Attributes = map[string]string{}
+				}
+				e.Attributes[key] = *value
+			}
 			reg, inst, err := f.registry()
 			if err != nil {
 				return err
@@ -53,23 +57,17 @@ func deviceEnroll(f *frame) *cobra.Command {
 				return fmt.Errorf("enrolling %s: %w", e.Device, err)
 			}
 			f.say("enrolled %s as number %d; its identity is in %s", enrolled.Device, enrolled.No, out)
-			shown := identityShown{
-				Device: enrolled.Device, No: enrolled.No, Gateway: inst.Ports.GatewayURL(),
-				CA: filepath.Join(out, client.CAFile), Certificate: filepath.Join(out, client.CertFile), Key: filepath.Join(out, client.KeyFile),
-			}
-			if f.json {
-				return f.printJSON(shown)
-			}
-			fmt.Fprintln(f.Out, shown.CA)
-			fmt.Fprintln(f.Out, shown.Certificate)
-			fmt.Fprintln(f.Out, shown.Key)
-			return nil
+			return f.printIdentity(enrolled, inst, out)
 		},
 	}
 	cmd.Flags().StringVar(&e.Cohort, "cohort", "", "the `COHORT` that it belongs to")
 	cmd.Flags().StringVar(&e.Profile, "profile", "", "the `PROFILE`, its kind of device (default \"default\")")
 	cmd.Flags().StringVar(&e.Class, "class", "", "retention `CLASS`: standard, debug, audit or cold (default standard)")
 	cmd.Flags().BoolVar(&e.History, "history", false, "take readings older than 30 days, for what was recorded long ago")
+	cmd.Flags().Var(&interval, "interval", "expected time between its messages (default the cohort's)")
+	cmd.Flags().StringVar(&e.Region, "region", "", "the `REGION` that it must not leave (default the cohort's)")
+	cmd.Flags().StringArrayVar(&attributes, "attribute", nil, "`KEY=VALUE` that reporting groups select by; may be repeated")
+	cmd.Flags().StringVar(&e.Why, "why", "", "the `REASON`, which stands in the audit log")
 	cmd.Flags().StringVar(&out, "out", "", "`DIR` for the identity")
 	_ = cmd.MarkFlagRequired("cohort") // fails for an unknown flag only
 	_ = cmd.MarkFlagRequired("out")
@@ -80,77 +78,122 @@ func deviceEnroll(f *frame) *cobra.Command {
 type identityShown struct {
 	Device      string `json:"device"`
 	No          uint32 `json:"no"`
+	Replaces    string `json:"replaces,omitempty"`
 	Gateway     string `json:"gateway"`
 	CA          string `json:"ca"`
 	Certificate string `json:"certificate"`
 	Key         string `json:"key"`
 }
 
+func (f *frame) printIdentity(e v1.Enrolled, inst stack.Instance, dir string) error {
+	shown := identityShown{
+		Device: e.Device, No: e.No, Replaces: e.Replaces, Gateway: inst.Ports.GatewayURL(),
+		CA: filepath.Join(dir, client.CAFile), Certificate: filepath.Join(dir, client.CertFile), Key: filepath.Join(dir, client.KeyFile),
+	}
+	if f.json {
+		return f.printJSON(shown)
+	}
+	_, err := fmt.Fprintf(f.Out, "%s\n%s\n%s\n", shown.CA, shown.Certificate, shown.Key)
+	return err
+}
+
 func deviceList(f *frame) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "Every device that was ever enrolled",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			reg, _, err := f.registry()
+	var filter client.Filter
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "Every device that was ever enrolled, or those asked for",
+		Example: "  muster device list --cohort pilot --state quarantined\n  muster device list --selector 'site=berlin,model in (a,b)'",
+		Args:    cobra.NoArgs,
+		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, _ []string) error {
+			devices, err := find(ctx, reg, filter)
 			if err != nil {
 				return err
 			}
-			defer reg.Close()
-			devices := []v1.Device{}
-			for after := uint32(0); ; {
-				page, err := reg.Devices(cmd.Context(), after, 1000)
-				if err != nil {
-					return fmt.Errorf("listing the devices: %w", err)
-				}
-				devices = append(devices, page.Devices...)
-				if after = page.Next; after == 0 {
-					break
-				}
-			}
 			return f.printDevices(devices)
-		},
+		}),
+	}
+	cmd.Flags().StringVar(&filter.Cohort, "cohort", "", "only those of a `COHORT`")
+	cmd.Flags().StringVar(&filter.Region, "region", "", "only those of a `REGION`")
+	cmd.Flags().StringVar(&filter.State, "state", "", "only those in a `STATE`: enrolled, quarantined, revoked")
+	cmd.Flags().StringVar(&filter.Selector, "selector", "", "only those that a `SELECTOR` selects: key=value, key!=value, key in (a,b), key, joined by commas")
+	return cmd
+}
+
+func find(ctx context.Context, reg *client.Client, filter client.Filter) ([]v1.Device, error) {
+	devices := []v1.Device{}
+	for after := uint32(0); ; {
+		page, err := reg.Find(ctx, filter, after, 1000)
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, page.Devices...)
+		if after = page.Next; after == 0 {
+			return devices, nil
+		}
 	}
 }
 
 func deviceShow(f *frame) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show NAME",
-		Short: "One device",
+		Short: "One device, with its certificates, attributes and groups",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			reg, _, err := f.registry()
+		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, args []string) error {
+			d, err := reg.Device(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			defer reg.Close()
-			d, err := reg.Device(cmd.Context(), args[0])
-			if err != nil {
-				return fmt.Errorf("device %s: %w", args[0], err)
-			}
-			if f.json {
-				return f.printJSON(d)
-			}
-			return f.printDevices([]v1.Device{d})
-		},
+			return f.printDevice(d)
+		}),
 	}
 }
 
-func (f *frame) printDevices(devices []v1.Device) error {
+func (f *frame) printDevice(d v1.Device) error {
 	if f.json {
-		return f.printJSON(devices)
+		return f.printJSON(d)
 	}
-	t := tabwriter.NewWriter(f.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NO\tDEVICE\tCOHORT\tPROFILE\tCLASS\tSTATE")
-	for _, d := range devices {
-		state := "enrolled"
-		if d.History {
-			state += ", history"
-		}
-		if d.Revoked {
-			state = "revoked"
-		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", d.No, d.Device, d.Cohort, d.Profile, d.Class, state)
+	if err := f.printDevices([]v1.Device{d}); err != nil {
+		return err
 	}
-	return t.Flush()
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(f.Out, "%-12s %s\n", name, value)
+		}
+	}
+	fmt.Fprintln(f.Out)
+	line("enrolled", strings.TrimSpace(day(d.EnrolledAt)+" "+d.Method))
+	line("interval", milliseconds(d.IntervalMS))
+	line("region", d.Region)
+	line("attributes", pairs(d.Attributes))
+	line("groups", strings.Join(d.Groups, ", "))
+	line("replaces", d.Replaces)
+	line("replaced by", d.ReplacedBy)
+	if len(d.Certificates) == 0 {
+		return nil
+	}
+	fmt.Fprintln(f.Out)
+	return table(f.Out, "CERTIFICATE\tFROM\tUNTIL\tISSUER\tSTATE", func(row func(...any)) {
+		for _, c := range d.Certificates {
+			state := "good"
+			if c.Revoked || d.Revoked {
+				state = "revoked"
+			}
+			row(c.Serial, c.NotBefore, c.NotAfter, c.Issuer, state)
+		}
+	})
+}
+
+func (f *frame) printDevices(devices []v1.Device) error {
+	return f.show(devices, "NO\tDEVICE\tCOHORT\tPROFILE\tCLASS\tSTATE\tREGION", func(row func(...any)) {
+		for _, d := range devices {
+			state := d.State
+			if d.History && !d.Revoked {
+				state += ", history"
+			}
+			if d.ReplacedBy != "" {
+				state += ", replaced by " + d.ReplacedBy
+			}
+			row(d.No, d.Device, d.Cohort, d.Profile, d.Class, state, d.Region)
+		}
+	})
 }

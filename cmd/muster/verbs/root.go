@@ -108,8 +108,9 @@ func noun(cmd *cobra.Command) *cobra.Command {
 // frame is what every verb shares.
 type frame struct {
 	World
-	data string
-	json bool
+	data      string
+	json      bool
+	tokenFile string
 }
 
 // root makes the command tree; began becomes true when a verb begins its work.
@@ -141,8 +142,10 @@ func root(w World, began *bool) *cobra.Command {
 	})
 	cmd.PersistentFlags().StringVar(&f.data, "data", string(stack.DefaultDir), "the local stack's data `DIR`")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print the data as JSON")
+	cmd.PersistentFlags().StringVar(&f.tokenFile, "token-file", "", "a `FILE` with an operator's token (default the stack's own)")
 	cmd.AddCommand(
-		up(f), status(f), query(f), devices(f), send(f), simulate(f), events(f), migrate(f), ledger(f), auditing(f), rebuild(f), process(f),
+		up(f), status(f), query(f), devices(f), cohorts(f), groups(f), regions(f), lines(f), passwords(f), manufacturers(f), claims(f), tokens(f), certificateAuthority(f), security(f),
+		send(f), simulate(f), events(f), migrate(f), ledger(f), auditing(f), rebuild(f), process(f),
 	)
 	for c := range all(cmd) {
 		if run := c.RunE; run != nil {
