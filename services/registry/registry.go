@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"muster.dev/platform/daemon"
+	"muster.dev/platform/roster"
 	"muster.dev/platform/warehouse"
 	"muster.dev/services/registry/api"
+	"muster.dev/services/registry/decide"
 	"muster.dev/services/registry/est"
 	"muster.dev/services/registry/projector"
 	"muster.dev/services/registry/refusals"
@@ -33,7 +35,9 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 	p.OnStop("warehouse", func(context.Context) error { return store.Close() })
 
 	w := writer.New(writer.Settings{Log: cfg.Log, Logger: p.Log, Metrics: p.Metrics})
-	devices := projector.New(projector.Settings{Log: cfg.Log, Store: store, Logger: p.Log, Metrics: p.Metrics})
+	devices := projector.New(projector.Settings{Log: cfg.Log, Store: store, Logger: p.Log, Metrics: p.Metrics, View: func(ctx context.Context, fn func(*roster.State)) error {
+		return w.View(ctx, func(s *decide.State) { fn(s.State) })
+	}})
 	controller := schema.New(schema.Settings{Config: cfg.Schema, Writer: w, Store: store, Logger: p.Log, Metrics: p.Metrics})
 	attempts := refusals.New(refusals.Settings{Writer: w, Log: p.Log, Metrics: p.Metrics})
 	operators, err := api.New(api.Settings{Config: cfg.API, Writer: w, Authority: ca, Refusals: attempts, Log: p.Log, Metrics: p.Metrics})

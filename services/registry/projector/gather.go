@@ -77,8 +77,8 @@ func newGathering(v view, from positions) *gathering {
 	return g
 }
 
-// begin is the offset at which the log is to be read: of the last event that has rows in both tables, since it may have
-// been interrupted. Before it there is nothing to do, if nothing is to be folded.
+// begin is the offset at which the log is to be read: of the last event that has rows in both tables, since one that changes
+// many devices may have been interrupted. Before it there is nothing to do, if nothing is to be folded.
 func (g *gathering) begin() int64 {
 	if g.own != nil {
 		return 0
@@ -245,7 +245,7 @@ func (g *gathering) write(s *roster.State, part []pending) {
 		case event.DeviceReplaced:
 			g.end(s, b.Old, p.e.Time)
 		}
-		if p.rec.Offset >= g.from.events {
+		if p.rec.Offset > g.from.events {
 			g.events.add(g.reader.Entry(p.rec, p.e, true, nil), p.e.Body, gen)
 		}
 	}
@@ -278,7 +278,7 @@ func (g *gathering) few(ctx context.Context, send func(context.Context, table, *
 	first, last := int64(-1), int64(-1)
 	if err := g.view(ctx, func(s *roster.State) {
 		for _, p := range g.pending {
-			if p.rec.Offset < g.from.devices {
+			if p.rec.Offset <= g.from.devices {
 				continue
 			}
 			for _, no := range changed(s, p.e.Body) {
