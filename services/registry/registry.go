@@ -34,7 +34,7 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 	}
 	p.OnStop("warehouse", func(context.Context) error { return store.Close() })
 
-	w := writer.New(writer.Settings{Log: cfg.Log, Logger: p.Log, Metrics: p.Metrics})
+	w := writer.New(writer.Settings{Log: cfg.Log, Logger: p.Log, Metrics: p.Metrics, Name: cfg.Name})
 	devices := projector.New(projector.Settings{Log: cfg.Log, Store: store, Logger: p.Log, Metrics: p.Metrics, View: func(ctx context.Context, fn func(*roster.State)) error {
 		return w.View(ctx, func(s *decide.State) { fn(s.State) })
 	}})

@@ -43,6 +43,7 @@ func TestEachFaultHasItsStatus(t *testing.T) {
 		retry bool
 	}{
 		{fmt.Errorf("do: %w", writer.ErrUnavailable), 503, true},
+		{fmt.Errorf("do: %w", writer.ErrStandby), 503, true},
 		{&decide.Refusal{Kind: decide.Forbidden, Field: "password"}, 401, false},
 		{&decide.Refusal{Kind: decide.Forbidden, Field: "serial"}, 403, false},
 		{&decide.Refusal{Kind: decide.Conflict, Field: "serial"}, 503, true},
