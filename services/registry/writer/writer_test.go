@@ -2,10 +2,12 @@ package writer
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +18,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"go.uber.org/goleak"
 
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/eventlog/logtest"
@@ -26,8 +27,6 @@ import (
 	"muster.dev/proto/record"
 	"muster.dev/services/registry/decide"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var topics = []logtest.Topic{{Name: record.TopicRegistry, Partitions: 1}}
 
@@ -58,6 +57,15 @@ func run(t *testing.T, cfg eventlog.Config) (w *Writer, stop func() error) {
 
 func enrol(id string) decide.Enrol {
 	return decide.Enrol{Device: identity.Device(id), Cohort: "c", SPKI: event.Chain([]byte(id))}
+}
+
+// certified is an enrolment with a certificate that is written down.
+func certified(id string) decide.Enrol {
+	sum := event.Chain([]byte(id))
+	return decide.Enrol{Device: identity.Device(id), Cohort: "c", Certificate: decide.Certificate{
+		Serial: "1" + hex.EncodeToString(sum[:15]), SPKI: sum, CSR: event.Chain(sum[:]), Issuer: strings.Repeat("a", 32),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(90 * 24 * time.Hour),
+	}}
 }
 
 func soon(t *testing.T) context.Context {
