@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"muster.dev/platform/eventlog"
@@ -114,9 +115,6 @@ func key(slot uint8, chunk uint32) []byte {
 	return []byte(prefix + strconv.Itoa(int(slot)) + "/" + strconv.Itoa(int(chunk)))
 }
 
-// quiet is how long a reader waits for the next chunk before it takes it as gone.
-const quiet = 5 * time.Second
-
 // Get reads the snapshot that taken names and hands its stream to read. A nil error says that the stream was read to its
 // end and is, byte for byte, what taken names; on any other what read made of it is worth nothing.
 func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, read func(io.Reader) error) error {
@@ -131,7 +129,11 @@ func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, re
 		return fmt.Errorf("kafka client of a snapshot: %w", err)
 	}
 	defer client.Close()
-	g := &getter{ctx: ctx, client: client, taken: taken, sum: sha256.New()}
+	end, err := endOf(ctx, client)
+	if err != nil {
+		return err
+	}
+	g := &getter{ctx: ctx, client: client, taken: taken, sum: sha256.New(), at: taken.Start, end: end}
 	if err := read(g); err != nil {
 		return fmt.Errorf("read a snapshot: %w", err)
 	}
@@ -144,6 +146,18 @@ func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, re
 	return nil
 }
 
+func endOf(ctx context.Context, client *kgo.Client) (int64, error) {
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, record.TopicSnapshots)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask for the end of the snapshots: %w", err)
+	}
+	end, _ := ends.Lookup(record.TopicSnapshots, partition)
+	return end.Offset, nil
+}
+
 // getter is the stream of a snapshot's chunks.
 type getter struct {
 	ctx    context.Context
@@ -152,6 +166,8 @@ type getter struct {
 	sum    hash.Hash
 	id     []byte
 	next   uint32
+	at     int64 // offset of the next record
+	end    int64 // what was the end: the snapshot lies before it
 	rest   []byte
 	ready  []*kgo.Record
 }
@@ -176,6 +192,7 @@ func (g *getter) chunk() error {
 		for len(g.ready) > 0 {
 			rec := g.ready[0]
 			g.ready = g.ready[1:]
+			g.at = rec.Offset + 1
 			id := ""
 			for _, h := range rec.Headers {
 				if h.Key == headerID {
@@ -196,19 +213,15 @@ func (g *getter) chunk() error {
 				return nil
 			}
 		}
-		ctx, cancel := context.WithTimeout(g.ctx, quiet)
-		fetches := g.client.PollFetches(ctx)
-		waited := ctx.Err()
-		cancel()
-		if err := g.ctx.Err(); err != nil {
+		if g.at >= g.end {
+			return fmt.Errorf("%w: chunk %d of %d is not there", ErrDamaged, g.next, g.taken.Chunks)
+		}
+		fetches := g.client.PollFetches(g.ctx)
+		if g.ctx.Err() != nil {
 			return context.Cause(g.ctx)
 		}
-		g.ready = fetches.Records()
-		if len(g.ready) > 0 {
+		if g.ready = fetches.Records(); len(g.ready) > 0 {
 			continue
-		}
-		if waited != nil {
-			return fmt.Errorf("%w: chunk %d of %d is not there", ErrDamaged, g.next, g.taken.Chunks)
 		}
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("read chunk %d of %d: %w", g.next, g.taken.Chunks, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -28,7 +29,7 @@ import (
 	"muster.dev/services/registry/decide"
 )
 
-var topics = []logtest.Topic{{Name: record.TopicRegistry, Partitions: 1}}
+var topics = []logtest.Topic{{Name: record.TopicRegistry, Partitions: 1}, {Name: record.TopicSnapshots, Partitions: 1}}
 
 // cluster is a broker that does what it is told.
 func cluster(t *testing.T) (*kfake.Cluster, eventlog.Config) {
@@ -73,6 +74,16 @@ func soon(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func adm(t *testing.T, cfg eventlog.Config) *kadm.Client {
+	t.Helper()
+	client, err := kgo.NewClient(cfg.Options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return kadm.NewClient(client)
 }
 
 func fold(t *testing.T, cfg eventlog.Config) *roster.State {
