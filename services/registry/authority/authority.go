@@ -93,6 +93,7 @@ type Authority struct {
 type held struct {
 	trustDomain string
 	roots       []*x509.Certificate // trusted, the one in use first
+	crossed     []*x509.Certificate // the root in use, signed by an older one that is still trusted
 	current     *issuer
 	issuers     map[string]*issuer
 	seen        [2]string // what look saw before
@@ -100,10 +101,9 @@ type held struct {
 
 // issuer is one issuing certificate with its key.
 type issuer struct {
-	id      string
-	cert    *x509.Certificate
-	crossed []*x509.Certificate // the same name and key, signed by an older root
-	signer  crypto.Signer       // nil where the key is not here any more
+	id     string
+	cert   *x509.Certificate
+	signer crypto.Signer // nil where the key is not here any more
 }
 
 // Init makes what is missing of an authority for trustDomain in dir, and opens it. It is safe to repeat: what
@@ -133,7 +133,7 @@ func Init(dir, trustDomain string, given ...Option) (*Authority, error) {
 		return nil, err
 	}
 	if !exists(in(dir, IssuingFile)) {
-		if err := makeIssuing(dir, o, now, rootKey, nil); err != nil {
+		if err := makeIssuing(dir, o, now, rootKey); err != nil {
 			return nil, err
 		}
 	}
@@ -212,6 +212,11 @@ func load(dir string, seal Seal) (*held, error) {
 	if h.roots, err = readCertificates(in(dir, RootFile)); err != nil {
 		return nil, err
 	}
+	if exists(in(dir, crossedFile)) {
+		if h.crossed, err = readCertificates(in(dir, crossedFile)); err != nil {
+			return nil, err
+		}
+	}
 	inUse, err := readCertificates(in(dir, IssuingFile))
 	if err != nil {
 		return nil, err
@@ -225,7 +230,7 @@ func load(dir string, seal Seal) (*held, error) {
 		if err != nil {
 			return nil, err
 		}
-		i := &issuer{id: ID(certs[0]), cert: certs[0], crossed: certs[1:]}
+		i := &issuer{id: ID(certs[0]), cert: certs[0]}
 		i.signer, err = readKey(in(dir, issuingBase(i.id)), seal)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -305,11 +310,14 @@ func (a *Authority) Issuing() (der []byte, id string) {
 // Issuers are all issuing certificates that are known here, the one in use first.
 func (a *Authority) Issuers() []*x509.Certificate { return a.held.Load().issuing() }
 
-// Chain is what stands between a certificate that is issued now and the trusted roots. While two roots are trusted,
-// the part that the older one signed comes first: a client that knows the older alone stops there.
-func (a *Authority) Chain() []*x509.Certificate { return a.held.Load().current.chain() }
+// Chain is what stands between a certificate that is issued now and the trusted roots. While two roots are trusted, the
+// new one stands in it as well, signed by the old: a client that knows the old alone goes on to there, and one that knows
+// the new stops before.
+func (a *Authority) Chain() []*x509.Certificate { return a.held.Load().chain() }
 
-func (i *issuer) chain() []*x509.Certificate { return append(slices.Clone(i.crossed), i.cert) }
+func (h *held) chain() []*x509.Certificate {
+	return append([]*x509.Certificate{h.current.cert}, h.crossed...)
+}
 
 // Ready is nil while certificates can be issued.
 func (a *Authority) Ready() error {

@@ -25,6 +25,7 @@ const (
 	RootFile    = "root.pem"    // the roots that are trusted, the one in use first
 	IssuingFile = "issuing.pem" // the issuing certificate in use
 	ClientsFile = "clients.pem" // what a server verifies devices by: the roots and the issuing certificates
+	crossedFile = "crossed.pem" // the root in use, signed by older roots that are still trusted
 	RootKeyName = "root"        // where the root's key lies unless it was put elsewhere, without the ending
 )
 

@@ -34,20 +34,14 @@ func newRoot(trustDomain string, o options, now time.Time) (*x509.Certificate, c
 		return nil, nil, fmt.Errorf("the root's key: %w", err)
 	}
 	template := caTemplate("Muster root", trustDomain, now, rootLife)
-	template.MaxPathLen = 1
+	template.MaxPathLen = 2 // the issuing certificate, and in a roll-over the next root, which Go counts and RFC 5280 does not
 	root, err := signCA(template, template, key.Public(), key)
 	return root, key, err
 }
 
-// elder is a root that is to be replaced, with its key.
-type elder struct {
-	root *x509.Certificate
-	key  crypto.Signer
-}
-
 // makeIssuing makes an issuing certificate under the first root and takes it into use. rootKey is nil where it has to be
-// read. The elder signs the same name and key, so that who trusts it alone follows.
-func makeIssuing(dir string, o options, now time.Time, rootKey crypto.Signer, old *elder) error {
+// read.
+func makeIssuing(dir string, o options, now time.Time, rootKey crypto.Signer) error {
 	roots, err := readCertificates(in(dir, RootFile))
 	if err != nil {
 		return err
@@ -61,30 +55,19 @@ func makeIssuing(dir string, o options, now time.Time, rootKey crypto.Signer, ol
 	if err != nil {
 		return err
 	}
-	template := func() *x509.Certificate {
-		t := caTemplate("Muster issuing", roots[0].URIs[0].Host, now, issuingLife)
-		t.MaxPathLenZero = true
-		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-		return t
-	}
-	cert, err := signCA(template(), roots[0], key.Public(), rootKey)
+	template := caTemplate("Muster issuing", roots[0].URIs[0].Host, now, issuingLife)
+	template.MaxPathLenZero = true
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	cert, err := signCA(template, roots[0], key.Public(), rootKey)
 	if err != nil {
 		return err
-	}
-	certs := []*x509.Certificate{cert}
-	if old != nil {
-		crossed, err := signCA(template(), old.root, key.Public(), old.key)
-		if err != nil {
-			return err
-		}
-		certs = append(certs, crossed)
 	}
 	// The name comes last that takes it into use: what an interruption leaves before that is a key nobody asks for.
 	base := in(dir, issuingBase(ID(cert)))
 	if err := writeKey(base, key, o.seal); err != nil {
 		return err
 	}
-	if err := writeCertificates(base+".pem", certs...); err != nil {
+	if err := writeCertificates(base+".pem", cert); err != nil {
 		return err
 	}
 	return writeCertificates(in(dir, IssuingFile), cert)

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,16 +21,15 @@ func RollIssuing(dir string, given ...Option) (id string, err error) {
 	if err := sealOld(dir, o); err != nil {
 		return "", err
 	}
-	if err := makeIssuing(dir, o, time.Now(), nil, nil); err != nil {
+	if err := makeIssuing(dir, o, time.Now(), nil); err != nil {
 		return "", err
 	}
 	return republish(dir, given)
 }
 
 // RollRoot makes a new root, whose key goes where WithRootKey says, and an issuing certificate under it, and takes both
-// into use. The old root stays trusted until Retire, and vouches for the new issuing certificate too, so that who knows
-// the old root alone goes on. For that its key must be in oldKey, sealed by old, or, for "", where a root's key lies by
-// default.
+// into use. The old root stays trusted until Retire, and vouches for the new root, so that who knows the old one alone
+// goes on. For that its key must be in oldKey, sealed by old, or, for "", where a root's key lies by default.
 func RollRoot(dir, oldKey string, old Seal, given ...Option) (id string, err error) {
 	if err := checkDirectory(dir); err != nil {
 		return "", err
@@ -44,13 +44,10 @@ func RollRoot(dir, oldKey string, old Seal, given ...Option) (id string, err err
 	}
 	from := gather(dir, []Option{WithSeal(o.seal), WithRootKey(oldKey, old)})
 	key, err := readKey(from.rootKey, from.rootSeal)
-	var before *elder
 	switch {
 	case err == nil && !publicEqual(key.Public(), h.roots[0].PublicKey):
 		return "", fmt.Errorf("%s is not the key of the root in use", from.rootKey+sealedKey)
-	case err == nil:
-		before = &elder{root: h.roots[0], key: key}
-	case !o.abrupt:
+	case err != nil && !o.abrupt:
 		return "", fmt.Errorf("the old root's key is to vouch for the new: %w", err)
 	}
 	// A key at the place of the new one is the old root's: it makes room under a name that says whose it is.
@@ -64,10 +61,24 @@ func RollRoot(dir, oldKey string, old Seal, given ...Option) (id string, err err
 	if err != nil {
 		return "", err
 	}
+	crossed := h.crossed
+	if key != nil {
+		again := caTemplate("Muster root", h.trustDomain, time.Now(), h.roots[0].NotAfter.Sub(time.Now()))
+		again.MaxPathLen, again.SubjectKeyId = 1, root.SubjectKeyId
+		again.AuthorityKeyId = h.roots[0].SubjectKeyId // or Go, seeing one name twice, leaves it out, and OpenSSL takes it for self-signed
+		cert, err := signCA(again, h.roots[0], rootKey.Public(), key)
+		if err != nil {
+			return "", err
+		}
+		crossed = slices.Insert(slices.Clone(crossed), 0, cert)
+	}
+	if err := writeCrossed(dir, crossed); err != nil {
+		return "", err
+	}
 	if err := writeCertificates(in(dir, RootFile), slices.Insert(slices.Clone(h.roots), 0, root)...); err != nil {
 		return "", err
 	}
-	if err := makeIssuing(dir, o, time.Now(), rootKey, before); err != nil {
+	if err := makeIssuing(dir, o, time.Now(), rootKey); err != nil {
 		return "", err
 	}
 	return republish(dir, given)
@@ -113,19 +124,28 @@ func Retire(dir, id string, given ...Option) error {
 			if err := os.Remove(base + ".pem"); err != nil {
 				return fmt.Errorf("retire the issuing certificate %s: %w", i.id, err)
 			}
-			continue
 		}
-		if len(i.crossed) > 0 {
-			if err := writeCertificates(base+".pem", i.cert); err != nil {
-				return err
-			}
-		}
+	}
+	left := slices.DeleteFunc(slices.Clone(h.crossed), func(c *x509.Certificate) bool { return c.CheckSignatureFrom(gone) == nil })
+	if err := writeCrossed(dir, left); err != nil {
+		return err
 	}
 	if err := writeCertificates(in(dir, RootFile), slices.Delete(slices.Clone(h.roots), at, at+1)...); err != nil {
 		return err
 	}
 	_, err = republish(dir, given)
 	return err
+}
+
+// writeCrossed replaces what older roots say of the one in use; nothing is no file.
+func writeCrossed(dir string, certs []*x509.Certificate) error {
+	if len(certs) > 0 {
+		return writeCertificates(in(dir, crossedFile), certs...)
+	}
+	if err := os.Remove(in(dir, crossedFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what an old root vouched for: %w", err)
+	}
+	return nil
 }
 
 func removeKey(base string) error {

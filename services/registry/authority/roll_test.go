@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -110,6 +111,23 @@ func TestARootRollsOverWithBothTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	newCert := server(t, a, dir)
+	if openssl, err := exec.LookPath("openssl"); err == nil {
+		// It takes the first candidate for an issuer, and turns back from no wrong one.
+		write := func(name string, data []byte) string {
+			path := filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+		chain := write("chain.pem", newCert)
+		for name, roots := range map[string][]*x509.Certificate{"old": both[1:], "new": both[:1], "both": both} {
+			out, err := exec.CommandContext(t.Context(), openssl, "verify", "-purpose", "sslserver", "-CAfile", write(name, encodeCertificates(roots...)), "-untrusted", chain, chain).CombinedOutput()
+			if err != nil {
+				t.Errorf("openssl that trusts %s: %s", name, out)
+			}
+		}
+	}
 	for name, c := range map[string]struct {
 		roots []*x509.Certificate
 		chain []byte

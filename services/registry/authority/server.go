@@ -68,7 +68,7 @@ func (a *Authority) EnsureServer(certFile, keyFile string, hosts ...string) erro
 	if err := wholefile.Write(keyFile, data, 0o600); err != nil {
 		return err
 	}
-	return writeCertificates(certFile, append([]*x509.Certificate{{Raw: der}}, i.chain()...)...)
+	return writeCertificates(certFile, append([]*x509.Certificate{{Raw: der}}, a.Chain()...)...)
 }
 
 func (a *Authority) serverGood(certFile, keyFile string, hosts []string) (bool, error) {
@@ -90,7 +90,7 @@ func (a *Authority) serverGood(certFile, keyFile string, hosts []string) (bool, 
 	if a.now().Add(a.opts.serverLife/3).After(leaf.NotAfter) || leaf.CheckSignatureFrom(i.cert) != nil {
 		return false, nil
 	}
-	if !slices.EqualFunc(certs[1:], i.chain(), (*x509.Certificate).Equal) {
+	if !slices.EqualFunc(certs[1:], a.Chain(), (*x509.Certificate).Equal) {
 		return false, nil // a root came or went
 	}
 	return !slices.ContainsFunc(hosts, func(host string) bool { return leaf.VerifyHostname(host) != nil }), nil
