@@ -63,7 +63,7 @@ func RollRoot(dir, oldKey string, old Seal, given ...Option) (id string, err err
 	}
 	crossed := h.crossed
 	if key != nil {
-		again := caTemplate("Muster root", h.trustDomain, time.Now(), h.roots[0].NotAfter.Sub(time.Now()))
+		again := caTemplate("Muster root", h.trustDomain, time.Now(), time.Until(h.roots[0].NotAfter))
 		again.MaxPathLen, again.SubjectKeyId = 1, root.SubjectKeyId
 		again.AuthorityKeyId = h.roots[0].SubjectKeyId // or Go, seeing one name twice, leaves it out, and OpenSSL takes it for self-signed
 		cert, err := signCA(again, h.roots[0], rootKey.Public(), key)
