@@ -45,7 +45,7 @@ func TestEachErrorHasItsExitCodeAndSaysWhatToDo(t *testing.T) {
 		{[]string{"query", "SELECT 1", "SELECT 2"}, ExitUsage, "at most 1 arg"},
 		{[]string{"query", " ", "--data", dir}, ExitUsage, "the query is empty"},
 		{[]string{"query", "-- a comment = 1\nSELECT 1", "--data", dir}, ExitNoStack, "no stack runs there"},
-		{[]string{"device"}, ExitUsage, "enroll, list, show"},
+		{[]string{"device"}, ExitUsage, "describe, enroll, list, move"},
 		{[]string{"device", "destroy", "x"}, ExitUsage, `no verb "destroy"`},
 		{[]string{"ledger", "fix"}, ExitUsage, "only: audit"},
 		{[]string{"events", "tale"}, ExitUsage, "only: tail"},

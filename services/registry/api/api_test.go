@@ -2,9 +2,6 @@ package api_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -15,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,99 +19,15 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"go.uber.org/goleak"
-
 	"muster.dev/platform/daemon"
-	"muster.dev/platform/eventlog"
-	"muster.dev/proto/record"
 	"muster.dev/services/registry/api"
-	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/client"
-	"muster.dev/services/registry/writer"
 
 	v1 "muster.dev/services/registry/api/v1"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const token = "0123456789abcdef0123456789abcdef"
-
-type stack struct {
-	cluster   *kfake.Cluster
-	authority *authority.Authority
-	base      string
-	client    *client.Client
-}
-
-func start(t *testing.T) stack {
-	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, record.TopicRegistry))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	ca, err := authority.Init(filepath.Join(t.TempDir(), "ca"), "muster.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, metrics := slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry()
-	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: cluster.ListenAddrs()}, Logger: log, Metrics: metrics})
-	a, err := api.New(api.Settings{Config: api.Config{Listen: "127.0.0.1:0", Token: daemon.Secret(token)}, Writer: w, Authority: ca, Log: log, Metrics: metrics})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var rooms sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.Run, a.Run} {
-		rooms.Go(func() {
-			if err := run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	s := stack{cluster: cluster, authority: ca, base: "http://" + a.Addr(), client: client.New("http://"+a.Addr(), token)}
-	t.Cleanup(func() {
-		s.client.Close()
-		http.DefaultClient.CloseIdleConnections()
-		cancel()
-		rooms.Wait()
-	})
-	return s
-}
-
-func csr(t *testing.T, template *x509.CertificateRequest, key any) string {
-	t.Helper()
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func leaf(t *testing.T, chain string) *x509.Certificate {
-	t.Helper()
-	block, _ := pem.Decode([]byte(chain))
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
 
 func TestADeviceEnrolsAndIsKnown(t *testing.T) {
 	s := start(t)

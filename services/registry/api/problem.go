@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -15,6 +16,9 @@ import (
 func refuse(status int, field, detail string) *v1.Problem {
 	return &v1.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Field: field, Detail: detail}
 }
+
+// members are what bodies call what commands call otherwise.
+var members = map[string]string{"interval": "interval_ms", "not_after": "life_seconds", "unset": "attributes", "old": "device"}
 
 // problem turns what a room below said into what the caller is told.
 func problem(err error) *v1.Problem {
@@ -38,7 +42,9 @@ func problem(err error) *v1.Problem {
 		case decide.Forbidden:
 			status = http.StatusForbidden
 		}
-		return refuse(status, refusal.Field, refusal.Detail)
+		return refuse(status, cmp.Or(members[refusal.Field], refusal.Field), refusal.Detail)
+	case errors.Is(err, writer.ErrStandby):
+		return refuse(http.StatusServiceUnavailable, "", "this process of the registry stands by; another writes the log: ask that one, or ask again")
 	case errors.Is(err, writer.ErrUnavailable):
 		return refuse(http.StatusServiceUnavailable, "", "the registry cannot write its log now; ask again, it is safe to repeat")
 	}

@@ -197,9 +197,9 @@ func (a *API) security(c *call, _ *nothing) (v1.Security, error) {
 const tokenWarning = 14 * 24 * time.Hour
 
 func (a *API) showStatus(c *call, _ *nothing) (out v1.Status, err error) {
-	out = v1.Status{Role: "writer", Ready: a.writer.Ready() == nil}
+	out = v1.Status{Role: string(a.writer.Role()), Ready: a.writer.Ready() == nil, Position: a.writer.Position()}
 	err = a.see(c.Context(), func(s *decide.State) error {
-		out.Devices, out.Position = s.Counts().Devices, s.Offset()
+		out.Devices = s.Counts().Devices
 		return nil
 	})
 	return out, err
