@@ -322,3 +322,36 @@ func TestATokenThatCrossesANetworkWantsTLS(t *testing.T) {
 		t.Errorf("a short token: %v", err)
 	}
 }
+
+func TestAStandbyAnswersWhatIsReadAndSendsChangesAway(t *testing.T) {
+	s := start(t)
+	s.enrol(t, "d1", "c", nil)
+	other := run(t, s.cluster, s.authority, "b")
+	if d, err := other.client.Device(t.Context(), "d1"); err != nil || d.No != 1 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	if st, err := other.client.Status(t.Context()); err != nil || st.Role != "standby" || !st.Ready {
+		t.Errorf("%+v, %v", st, err)
+	}
+	made, err := s.client.MakeToken(t.Context(), v1.NewToken{Change: because, Name: "alice", Role: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.writer.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "POST", other.base+"/api/v1/devices/d1/revoke", strings.NewReader(`{"why":"stolen"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+made.Secret)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(string(text), "stands by") {
+		t.Errorf("%s %s %v", res.Status, text, err)
+	}
+}

@@ -71,8 +71,19 @@ func start(t *testing.T) stack {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := run(t, cluster, ca, "a")
+	der, _ := ca.Issuing()
+	if _, err := s.writer.Do(t.Context(), "registry", "in use", decide.DefineIssuer{Certificate: der}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run runs one process of the registry.
+func run(t *testing.T, cluster *kfake.Cluster, ca *authority.Authority, name string) stack {
+	t.Helper()
 	log, metrics, c := slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry(), &clock{}
-	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: cluster.ListenAddrs()}, Logger: log, Metrics: metrics, Now: c.now})
+	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: cluster.ListenAddrs()}, Logger: log, Metrics: metrics, Name: name, Now: c.now})
 	attempts := refusals.New(refusals.Settings{Writer: w, Log: log, Metrics: metrics})
 	a, err := api.New(api.Settings{Config: api.Config{Listen: "127.0.0.1:0", Token: daemon.Secret(token)}, Writer: w, Authority: ca,
 		Refusals: attempts, Log: log, Metrics: metrics, Now: c.now})
@@ -90,10 +101,6 @@ func start(t *testing.T) stack {
 	}
 	base := hold(t, "http://"+a.Addr())
 	s := stack{cluster: cluster, authority: ca, writer: w, clock: c, base: base, client: client.New(base, token)}
-	der, _ := ca.Issuing()
-	if _, err := w.Do(t.Context(), "registry", "in use", decide.DefineIssuer{Certificate: der}); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		s.client.Close()
 		http.DefaultClient.CloseIdleConnections()
