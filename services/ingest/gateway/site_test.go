@@ -57,18 +57,23 @@ const partitions = 3
 func open(t testing.TB, change func(*gateway.Config), devices ...string) *site {
 	t.Helper()
 	s := &site{t: t, ca: gatewaytest.NewAuthority(t), nos: map[string]uint32{}}
-	var err error
-	if s.broker, err = kafka.Start(kafka.Config{Listen: "127.0.0.1:0", NoAuth: true}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.broker.Close)
-	s.addr = s.broker.Addr()
-	s.prepare()
+	s.startBroker()
 	for _, d := range devices {
 		s.enroll(event.DeviceEnrolled{Device: d})
 	}
 	s.start(change)
 	return s
+}
+
+func (s *site) startBroker() {
+	s.t.Helper()
+	var err error
+	if s.broker, err = kafka.Start(kafka.Config{Listen: "127.0.0.1:0", NoAuth: true}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.broker.Close)
+	s.addr = s.broker.Addr()
+	s.prepare()
 }
 
 // prepare makes the topics of a new broker.

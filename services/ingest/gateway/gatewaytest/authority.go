@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -32,7 +33,8 @@ type Authority struct {
 // NewAuthority makes one in a directory of its own.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
-	a := &Authority{t: t, Dir: t.TempDir(), key: newKey(t), next: 1}
+	// Serials are the registry's key: those of two authorities must not meet.
+	a := &Authority{t: t, Dir: t.TempDir(), key: newKey(t), next: mathrand.Int64N(1 << 48)}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -138,6 +140,16 @@ func URI(t testing.TB, s string) *url.URL {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// Also makes the authority's file hold another one too, so that devices of both are let in.
+func (a *Authority) Also(other *Authority) {
+	a.t.Helper()
+	both := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	both = append(both, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.cert.Raw})...)
+	if err := os.WriteFile(a.CA(), both, 0o600); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 // Client is a TLS configuration that trusts the authority and shows the identity.
