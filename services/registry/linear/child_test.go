@@ -28,6 +28,8 @@ type order struct {
 	Socket  string
 	At      point
 	Signal  syscall.Signal
+	// Beat and Stale are the writer's; 0 is as it ships.
+	Beat, Stale time.Duration
 }
 
 // request and reply are lines of JSON on the registry's socket, one after the other on a connection.
@@ -38,10 +40,12 @@ type request struct {
 	Serial string // that the draft is to have
 	With   string // serial of the certificate that is presented or revoked
 	Key    [32]byte
+	Synced bool
 }
 
 type reply struct {
 	Done, Refused bool // neither: it may have been done or not
+	Elsewhere     bool // another process is to be asked, and nothing was done
 	Detail        string
 	No            uint32
 	Serial        string
@@ -78,7 +82,7 @@ func playRegistry(text string) int {
 	}
 	r := &registry{authority: ca, trap: &trap{at: o.At, signal: o.Signal}}
 	cfg := eventlog.Config{Brokers: o.Brokers, ClientID: o.Name, Dialer: r.trap.dial}
-	r.writer = writer.New(writer.Settings{Log: cfg, Metrics: prometheus.NewRegistry(),
+	r.writer = writer.New(writer.Settings{Log: cfg, Name: o.Name, Beat: o.Beat, Stale: o.Stale, Metrics: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail(err)
@@ -123,7 +127,7 @@ func (r *registry) answer(q request) reply {
 	defer cancel()
 	id := identity.Device(q.Device)
 	if q.Op == look {
-		return r.look(ctx, id)
+		return r.look(ctx, id, q.Synced)
 	}
 	var command decide.Command
 	var csr *authority.Request
@@ -165,13 +169,20 @@ func failed(err error) reply {
 	switch {
 	case errors.As(err, &refusal) && refusal.Kind != decide.Invalid:
 		return reply{Refused: true, Detail: refusal.Error()}
+	case errors.Is(err, writer.ErrStandby):
+		return reply{Elsewhere: true}
 	case errors.Is(err, writer.ErrUnavailable):
 		return reply{Detail: err.Error()}
 	}
 	return reply{Refused: true, Detail: "fault: " + err.Error()}
 }
 
-func (r *registry) look(ctx context.Context, id identity.Device) (answer reply) {
+func (r *registry) look(ctx context.Context, id identity.Device, synced bool) (answer reply) {
+	if synced {
+		if err := r.writer.Sync(ctx); err != nil {
+			return failed(err)
+		}
+	}
 	err := r.writer.View(ctx, func(s *decide.State) {
 		answer.Done, answer.Last = true, s.Last()
 		d, ok := s.Device(id)

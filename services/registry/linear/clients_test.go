@@ -32,6 +32,9 @@ type fleet struct {
 	history []operation
 	serials int
 	faults  map[string]int
+
+	open         map[string]int
+	acknowledged map[int]int // changes, by process; 0 is all
 }
 
 // boiler is a device with its keys and requests.
@@ -51,7 +54,7 @@ const (
 )
 
 func newFleet(t *testing.T) *fleet {
-	f := &fleet{t: t, began: time.Now(), all: map[string]*boiler{}, faults: map[string]int{}}
+	f := &fleet{t: t, began: time.Now(), all: map[string]*boiler{}, faults: map[string]int{}, acknowledged: map[int]int{}, open: map[string]int{}}
 	for range present {
 		f.present = append(f.present, f.build())
 	}
@@ -108,14 +111,15 @@ func (f *fleet) next(random *rand.Rand) (ask, request) {
 		a.Op = look
 	case n < 60 || held.Serial == "":
 		a.Op = enrol
-	case n < 84:
+	case n < 92:
 		a.Op = renew
-	case n < 97:
+	case n < 99:
 		a.Op = revokeCertificate
 	default:
 		a.Op = revokeDevice
 	}
-	q := request{Op: a.Op, Device: b.name}
+	a.Synced = a.Op == look && random.IntN(2) == 0
+	q := request{Op: a.Op, Device: b.name, Synced: a.Synced}
 	switch a.Op {
 	case enrol, renew:
 		f.serials++
@@ -139,38 +143,29 @@ func (f *fleet) note(o operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.history = append(f.history, o)
+	if o.heard.Said == done && o.ask.Op != look {
+		f.acknowledged[0]++
+		f.acknowledged[o.process]++
+	}
 	b := f.all[o.ask.Device]
 	if o.heard.Said == done && o.heard.Serial != "" {
 		b.known = append(b.known, certificate{CSR: o.ask.CSR, Serial: o.heard.Serial})
 	}
 }
 
-func (f *fleet) named(device string) *boiler {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.all[device]
-}
-
-// fault is what no registry may answer, whatever its state.
+// fault is what no registry may answer, whatever its state; the mutex is held.
 func (f *fleet) fault(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	text := fmt.Sprintf(format, args...)
 	if f.faults[text]++; f.faults[text] == 1 && len(f.faults) <= 10 {
 		f.t.Error(text)
 	}
 }
 
-// written counts the changes that were acknowledged.
-func (f *fleet) written(process int) (n int) {
+// written counts the changes that were acknowledged: by one process, or by all with 0.
+func (f *fleet) written(process int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, o := range f.history {
-		if o.heard.Said == done && o.ask.Op != look && (process == 0 || o.process == process) {
-			n++
-		}
-	}
-	return n
+	return f.acknowledged[process]
 }
 
 // silence is the longest time in which no change was acknowledged.
@@ -230,10 +225,15 @@ func (f *fleet) run(ctx context.Context, client int, random *rand.Rand, at func(
 			r = reply{}
 		}
 		f.hear(&o, r)
+		if o.heard.Said != elsewhere {
+			f.note(o)
+		}
 		if o.heard.Said == nothing {
 			next += clients
 		}
-		f.note(o)
+		if o.heard.Said == nothing || o.heard.Said == elsewhere {
+			<-time.After(20 * time.Millisecond) // as who is told to come back later
+		}
 		<-time.After(time.Duration(random.IntN(3000)) * time.Microsecond) // devices are not in such a hurry
 	}
 }
@@ -242,7 +242,9 @@ const clients = 8
 
 // hear reads an answer.
 func (f *fleet) hear(o *operation, r reply) {
-	b := f.named(o.ask.Device)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.all[o.ask.Device]
 	if strings.HasPrefix(r.Detail, "fault:") {
 		f.fault("%v of %s: %s", o.ask.Op, b.name, r.Detail)
 	}
@@ -250,8 +252,12 @@ func (f *fleet) hear(o *operation, r reply) {
 	case r.Refused:
 		o.heard.Said = refused
 		return
+	case r.Elsewhere:
+		o.heard.Said = elsewhere
+		return
 	case !r.Done:
 		o.heard.Said = nothing
+		f.open[r.Detail]++
 		return
 	}
 	o.heard = heard{Said: done, No: r.No, Serial: r.Serial}

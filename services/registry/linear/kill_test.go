@@ -98,6 +98,7 @@ func report(t *testing.T, f *fleet, died map[string]int) {
 		count[fmt.Sprintf("%s %s", o.ask.Op, o.heard.Said)]++
 	}
 	t.Logf("%d operations in %v: %s", len(f.history), time.Since(f.began).Round(time.Second), listed(count))
+	t.Logf("left open: %s", listed(f.open))
 	t.Logf("died at: %s", listed(died))
 	t.Logf("the longest time without an acknowledged change was %v", f.silence().Round(time.Millisecond))
 }

@@ -24,6 +24,7 @@ type ask struct {
 	Serial string // likewise: the draft's
 	With   string // of Renew: the serial of the certificate that is presented; of RevokeCertificate: which
 	Held   int    // of Renew: the request of the certificate that is presented
+	Synced bool   // of a look-up: it waited until the process had caught up with the log
 }
 
 type op string
@@ -50,6 +51,8 @@ const (
 	done    said = "done"
 	refused said = "refused"
 	nothing said = "nothing" // no answer, or one that leaves it open
+	// elsewhere is the answer of a process that stands by. It was not done, for sure, so that it is no part of a history.
+	elsewhere said = "elsewhere"
 )
 
 // seen is a device as a look-up shows it.
@@ -69,7 +72,7 @@ type certificate struct {
 
 // keys is the number of keys that each device has, and requests that of the requests it makes with each.
 const (
-	keys     = 3
+	keys     = 4
 	requests = 2
 )
 

@@ -29,6 +29,8 @@ type site struct {
 	ca      string
 	sockets string
 	started int
+
+	beat, stale time.Duration // of the registries; 0 is as they ship
 }
 
 // open makes a site with an empty log: that of the embedded broker, which syncs what it acknowledges, or the real one
@@ -45,7 +47,7 @@ func open(t *testing.T) *site {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(s.sockets) })
 	if logtest.Real() {
-		s.log = eventlog.Config{Brokers: logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1})}
+		s.log = eventlog.Config{Brokers: logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1}, logtest.Topic{Name: record.TopicSnapshots, Partitions: 1})}
 		return s
 	}
 	broker, err := kafka.Start(kafka.Config{Listen: "127.0.0.1:0", DataDir: t.TempDir(), Sync: true, NoAuth: true})
@@ -59,7 +61,7 @@ func open(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, record.TopicRegistry); err != nil {
+	if _, err := kadm.NewClient(client).CreateTopics(t.Context(), 1, 1, nil, record.TopicRegistry, record.TopicSnapshots); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -81,13 +83,14 @@ func (s *site) start(name string, at point, sig syscall.Signal) *process {
 	s.t.Helper()
 	s.started++
 	p := &process{t: s.t, number: s.started, socket: filepath.Join(s.sockets, name), exited: make(chan struct{})}
-	text, err := json.Marshal(order{Name: name, Brokers: s.log.Brokers, CA: s.ca, Socket: p.socket, At: at, Signal: sig})
+	text, err := json.Marshal(order{Name: name, Brokers: s.log.Brokers, CA: s.ca, Socket: p.socket, At: at, Signal: sig, Beat: s.beat, Stale: s.stale})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), envOrder+"="+string(text))
 	p.cmd.Stderr = os.Stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)

@@ -34,7 +34,7 @@ const (
 // points are the places in the order in which a registry passes them.
 var points = func() []point {
 	var all []point
-	for _, key := range []kmsg.Key{kmsg.InitProducerID, kmsg.ListOffsets, kmsg.Fetch, kmsg.AddPartitionsToTxn, kmsg.Produce, kmsg.EndTxn} {
+	for _, key := range []kmsg.Key{kmsg.OffsetFetch, kmsg.InitProducerID, kmsg.OffsetCommit, kmsg.ListOffsets, kmsg.Fetch, kmsg.Produce, kmsg.EndTxn} {
 		for _, phase := range []phase{asking, sent, answered} {
 			all = append(all, point{Key: key.Int16(), Phase: phase})
 		}
