@@ -189,8 +189,8 @@ func (s *site) overflow(from, rows int, deviceNo uint32, metric string, scale in
 	}
 }
 
-// metrics are those of a profile as every reader of the log sees them.
-func (s *site) metrics(profile string) map[string]roster.Metric {
+// read shows what every reader of the log sees.
+func (s *site) read(fn func(*roster.Roster)) {
 	s.t.Helper()
 	r, err := roster.Follow(s.cfg.Log, roster.Settings{})
 	if err != nil {
@@ -205,14 +205,22 @@ func (s *site) metrics(profile string) map[string]roster.Metric {
 	if err := r.WaitReady(wait); err != nil {
 		s.t.Fatal(err)
 	}
+	fn(r)
+}
+
+// metrics are those of a profile as every reader of the log sees them.
+func (s *site) metrics(profile string) map[string]roster.Metric {
+	s.t.Helper()
 	out := map[string]roster.Metric{}
-	for _, p := range r.Profiles() {
-		for _, m := range p.Metrics {
-			if p.Name == profile {
-				out[m.Name] = m
+	s.read(func(r *roster.Roster) {
+		for _, p := range r.Profiles() {
+			for _, m := range p.Metrics {
+				if p.Name == profile {
+					out[m.Name] = m
+				}
 			}
 		}
-	}
+	})
 	return out
 }
 
