@@ -19,7 +19,7 @@ func (s *State) issue(b event.CertificateIssued, dry bool) (Change, error) {
 	}
 	c := Certificate{Serial: b.Serial, SPKI: [32]byte(b.SPKI), CSR: [32]byte(b.CSR), Issuer: b.Issuer, NotBefore: b.NotBefore, NotAfter: b.NotAfter}
 	i := slices.IndexFunc(device.Certificates, func(had Certificate) bool { return had.Serial == b.Serial })
-	if no, ok := s.serials[b.Serial]; ok && no != b.No {
+	if no, ok := s.serials[b.Serial]; ok && no != b.No && !s.legacy(no, b.Serial) {
 		return Change{}, ignore(Conflict, "certificate %s for %s: device %d has one of this serial", b.Serial, device.ID, no)
 	}
 	if i >= 0 {
@@ -38,6 +38,7 @@ func (s *State) issue(b event.CertificateIssued, dry bool) (Change, error) {
 		all := slices.Clone(device.Certificates)
 		all[i] = c
 		device.Certificates = all
+		s.index(c, b.No)
 		return Change{Device: s.seen(device)}, nil
 	}
 	forgotten := s.give(device, c)
@@ -56,10 +57,25 @@ func (s *State) give(d *stored, c Certificate) (forgotten Certificate) {
 	}
 	d.Certificates = append(append(make([]Certificate, 0, len(had)+1), c), had...)
 	d.SPKI = c.SPKI
-	if c.Serial != "" {
-		s.serials[c.Serial] = d.No
-	}
+	s.index(c, d.No)
 	return forgotten
+}
+
+// index makes a certificate known by its serial. A legacy one's is any text, and stands back: of those that are written
+// down no two have the same, in whatever order they are indexed.
+func (s *State) index(c Certificate, no uint32) {
+	if c.Serial == "" {
+		return
+	}
+	if _, taken := s.serials[c.Serial]; taken && c.Legacy {
+		return
+	}
+	s.serials[c.Serial] = no
+}
+
+// legacy says whether a device has only a legacy certificate of this serial.
+func (s *State) legacy(no uint32, serial string) bool {
+	return !slices.ContainsFunc(s.devices.at(no).Certificates, func(c Certificate) bool { return c.Serial == serial && !c.Legacy })
 }
 
 func (s *State) revokeCertificate(b event.CertificateRevoked, dry bool) (Change, error) {

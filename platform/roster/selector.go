@@ -63,6 +63,9 @@ func ParseSelector(text string) (Selector, error) {
 		s.terms = append(s.terms, t)
 		p.blanks()
 		if p.rest == "" {
+			if n := len(s.String()); n > MaxSelector {
+				return Selector{}, fmt.Errorf("selector has %d bytes when it is written out, the limit is %d", n, MaxSelector)
+			}
 			return s, nil
 		}
 		if !p.take(",") {

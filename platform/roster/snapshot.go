@@ -445,11 +445,8 @@ func (l *loader) piece(c *snapshot.Cursor) {
 		if p.from < p.to {
 			d.Certificates = certificates[p.from:p.to:p.to]
 		}
-		// The oldest first, as they came: of two of one serial the newer counts.
-		for _, has := range slices.Backward(d.Certificates) {
-			if has.Serial != "" {
-				s.serials[has.Serial] = d.No
-			}
+		for _, has := range d.Certificates {
+			s.index(has, d.No)
 		}
 	}
 }

@@ -84,9 +84,6 @@ func (c DefineGroup) decide(s *State, _ time.Time) (Outcome, error) {
 		return Outcome{}, invalid("selector", "%v", err)
 	}
 	text := selector.String()
-	if len(text) > roster.MaxSelector {
-		return Outcome{}, invalid("selector", "written out it has %d bytes, the limit is %d", len(text), roster.MaxSelector)
-	}
 	known, ok := s.Group(c.Group)
 	switch {
 	case ok && known.Selector.String() == text:
