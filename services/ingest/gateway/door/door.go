@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -243,10 +244,14 @@ func (d *Door) shake(c *conn) {
 	<-d.shaking
 	if err != nil {
 		if d.ctx.Err() == nil {
-			d.metrics.handshakes.WithLabelValues(classify(err)).Inc()
+			class := classify(err)
+			d.metrics.handshakes.WithLabelValues(class).Inc()
 			var plain tls.RecordHeaderError
 			if errors.As(err, &plain) {
 				d.explain(c, plain)
+			}
+			if class != failedTimeout && class != failedClosed {
+				d.linger(c)
 			}
 		}
 		_ = c.Close() // failed already
@@ -260,6 +265,23 @@ func (d *Door) shake(c *conn) {
 		_ = c.Close() // nobody will read it
 	}
 }
+
+// linger lets the peer read the alert. A client of TLS 1.3 sends its first request before it learns that it is refused; a
+// connection that is closed over unread bytes is reset, and the alert is lost with them.
+func (d *Door) linger(c *conn) {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerFor)) != nil {
+		return
+	}
+	defer context.AfterFunc(d.ctx, func() { _ = c.SetReadDeadline(time.Now()) })()
+	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // to its end, or for as long as it takes: nothing more is owed
+}
+
+// How long, and over how many bytes, a refused peer may take to close.
+const (
+	lingerFor   = time.Second
+	lingerBytes = 256 << 10
+)
 
 // explain tells one who speaks plain HTTP what the matter is, as net/http does.
 func (d *Door) explain(c *conn, e tls.RecordHeaderError) {
