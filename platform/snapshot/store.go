@@ -118,6 +118,9 @@ func key(slot uint8, chunk uint32) []byte {
 // Get reads the snapshot that taken names and hands its stream to read. A nil error says that the stream was read to its
 // end and is, byte for byte, what taken names; on any other what read made of it is worth nothing.
 func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, read func(io.Reader) error) error {
+	if taken.Start < 0 {
+		return fmt.Errorf("read a snapshot: %w: it begins at offset %d", ErrDamaged, taken.Start)
+	}
 	client, err := kgo.NewClient(append(cfg.Options(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{record.TopicSnapshots: {partition: kgo.NewOffset().At(taken.Start)}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
