@@ -87,6 +87,9 @@ func caInit(f *frame) *cobra.Command {
 			if key.file != "" {
 				f.say("the root's key is %s.key.age: keep it where no network reaches it, and what opens it elsewhere", key.file)
 			}
+			if key.seal == "" {
+				f.say("what opens it is %s: keep a copy of that too, or the root's key is lost with this directory", stack.Shown(dir.SecretFile(stack.SecretCASeal)))
+			}
 			return f.printCA(dir, a)
 		},
 	}

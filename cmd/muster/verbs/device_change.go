@@ -84,7 +84,7 @@ func sure(yes bool, what string, n int) error {
 	if n == 1 {
 		devices = "1 device that is not revoked"
 	}
-	return misuse{fmt.Errorf("%s is for good and hits %s: add --yes to do it", what, devices)}
+	return unconfirmed{fmt.Errorf("%s is for good and hits %s: add --yes to do it", what, devices)}
 }
 
 func (f *frame) revokeCohort(ctx context.Context, reg *client.Client, cohort, why string, yes bool) error {
@@ -108,14 +108,13 @@ func (f *frame) revokeIssuer(ctx context.Context, reg *client.Client, issuer, wh
 	if err != nil {
 		return err
 	}
-	hit := 0
-	for _, i := range before.Issuers {
-		if i.Issuer == issuer && !i.Revoked {
-			hit = i.Devices
-		}
+	at := slices.IndexFunc(before.Issuers, func(i v1.Issuer) bool { return i.Issuer == issuer })
+	if at < 0 {
+		return misuse{fmt.Errorf("there is no issuer %.80q: `muster ca show` lists them", issuer)}
 	}
+	hit := before.Issuers[at].Devices
 	if issuer == before.Issuing && !yes {
-		return misuse{fmt.Errorf("issuer %s is the one that signs now, and revoking it hits %d devices for good: roll it over first with `muster ca roll`, or add --yes", issuer, hit)}
+		return unconfirmed{fmt.Errorf("issuer %s is the one that signs now, and revoking it hits %d devices for good: roll it over first with `muster ca roll`, or add --yes", issuer, hit)}
 	}
 	if err := sure(yes, "revoking issuer "+issuer, hit); err != nil {
 		return err

@@ -2,7 +2,6 @@ package verbs
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -23,12 +22,13 @@ func passwords(f *frame) *cobra.Command {
 func passwordCreate(f *frame) *cobra.Command {
 	var p v1.NewPassword
 	var life span
+	var out string
 	cmd := &cobra.Command{
 		Use:   "create --line LABEL --device NAME --why REASON",
-		Short: "Make a one-time password; its secret is printed this once, alone on standard output",
+		Short: "Make a one-time password; its secret is shown this once: alone on standard output, or in a file",
 		Long: "The device gives its id and the secret to the EST server as HTTP Basic. One for a device that is enrolled gives it a new key.\n" +
 			"With --prefix any device whose id begins so may use it, as often as --uses says.",
-		Example: `  muster password create --line pumps --device pump-7 --why "commissioning, ticket 12" > pump-7.secret`,
+		Example: `  muster password create --line pumps --device pump-7 --why "commissioning, ticket 12" --out pump-7.secret`,
 		Args:    cobra.NoArgs,
 		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, _ []string) error {
 			p.LifeSeconds = seconds(life)
@@ -37,11 +37,7 @@ func passwordCreate(f *frame) *cobra.Command {
 				return err
 			}
 			f.say("password %s is good until %s, to be used %d times at most; its secret is not shown again", made.ID, day(made.NotAfter), made.Uses)
-			if f.json {
-				return f.printJSON(made)
-			}
-			_, err = fmt.Fprintln(f.Out, made.Secret)
-			return err
+			return f.printSecret(made, made.Secret, out)
 		}),
 	}
 	cmd.Flags().StringVar(&p.Label, "line", "", "the product line's `LABEL` that a device which uses it enrols into; may be left out for a device that is enrolled")
@@ -51,6 +47,7 @@ func passwordCreate(f *frame) *cobra.Command {
 	cmd.Flags().Uint32Var(&p.Uses, "uses", 1, "how many certificates it may bring")
 	cmd.MarkFlagsOneRequired("device", "prefix")
 	cmd.MarkFlagsMutuallyExclusive("device", "prefix")
+	keptIn(cmd, &out)
 	because(cmd, &p.Why)
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 	"muster.dev/cmd/muster/stack"
 	"muster.dev/platform/daemon"
 	"muster.dev/services/registry/client"
+	"muster.dev/services/registry/wholefile"
 )
 
 // registry opens the operators' API of the local stack, as the bearer of --token-file or else of the stack's own token.
@@ -51,6 +52,29 @@ func (f *frame) onRegistry(do func(context.Context, *client.Client, []string) er
 func because(cmd *cobra.Command, why *string) {
 	cmd.Flags().StringVar(why, "why", "", "the `REASON`, which stands in the audit log beside the change")
 	_ = cmd.MarkFlagRequired("why") // fails for an unknown flag only
+}
+
+// keptIn is the flag of what makes a secret.
+func keptIn(cmd *cobra.Command, out *string) {
+	cmd.Flags().StringVar(out, "out", "", "write the secret into `FILE`, which only its owner may read (default standard output)")
+}
+
+// printSecret shows what is shown once.
+func (f *frame) printSecret(made any, secret, out string) error {
+	if out != "" {
+		if err := wholefile.Write(out, []byte(secret+"\n"), 0o600); err != nil {
+			return fmt.Errorf("%w; the secret is lost: withdraw what was made, and make another", err)
+		}
+		f.say("its secret is in %s", out)
+	}
+	switch {
+	case f.json:
+		return f.printJSON(made)
+	case out != "":
+		return nil
+	}
+	_, err := fmt.Fprintln(f.Out, secret)
+	return err
 }
 
 // show prints data: as JSON, or as the table for people.

@@ -37,6 +37,9 @@ type finding struct{ error }
 // misuse is an error of the command line.
 type misuse struct{ error }
 
+// unconfirmed is a change of many devices that waits for a yes: nothing was tried.
+type unconfirmed struct{ error }
+
 // exited carries the exit code of a process run in this one, which has said itself what was wrong.
 type exited int
 
@@ -63,12 +66,13 @@ func Main(ctx context.Context, w World) int {
 	}
 	fmt.Fprintf(w.Err, "muster: %v\n", err)
 	var found finding
+	var unsure unconfirmed
 	switch {
 	case errors.As(err, &found):
 		return ExitFinding
 	case errors.Is(err, stack.ErrNotRunning):
 		return ExitNoStack
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong), errors.As(err, &unsure):
 		return ExitUsage
 	}
 	return ExitFailed

@@ -2,7 +2,6 @@ package verbs
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,12 +18,13 @@ func tokens(f *frame) *cobra.Command {
 func tokenCreate(f *frame) *cobra.Command {
 	var t v1.NewToken
 	var life span
+	var out string
 	cmd := &cobra.Command{
 		Use:   "create NAME --role ROLE --why REASON",
-		Short: "Make an operator's token; its secret is printed this once, alone on standard output",
+		Short: "Make an operator's token; its secret is shown this once: alone on standard output, or in a file",
 		Long: "NAME stands in the audit log with everything that its bearer does. Roles: viewer reads; operator also changes devices;\n" +
 			"releaser reads and releases firmware; admin does everything.",
-		Example: `  muster token create alice --role operator --why "on call from May" > alice.token
+		Example: `  muster token create alice --role operator --why "on call from May" --out alice.token
   muster device list --token-file alice.token`,
 		Args: cobra.ExactArgs(1),
 		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, args []string) error {
@@ -34,16 +34,13 @@ func tokenCreate(f *frame) *cobra.Command {
 				return err
 			}
 			f.say("token %s of %s, %s, is good until %s; its secret is not shown again", made.ID, made.Name, made.Role, day(made.NotAfter))
-			if f.json {
-				return f.printJSON(made)
-			}
-			_, err = fmt.Fprintln(f.Out, made.Secret)
-			return err
+			return f.printSecret(made, made.Secret, out)
 		}),
 	}
 	cmd.Flags().StringVar(&t.Role, "role", "", "what its bearer may do: a `ROLE` of viewer, operator, releaser, admin")
 	cmd.Flags().Var(&life, "life", "how long it is good: 12h, 30d (default 90d, a year at most)")
 	_ = cmd.MarkFlagRequired("role") // fails for an unknown flag only
+	keptIn(cmd, &out)
 	because(cmd, &t.Why)
 	return cmd
 }
