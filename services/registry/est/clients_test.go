@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"muster.dev/proto/event"
+	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/decide"
 )
 
@@ -196,6 +197,28 @@ func TestOpensslsManufacturerEnrolsADevice(t *testing.T) {
 	s.refused(2)
 }
 
+func TestStrongswanFollowsARollOverOfTheRoot(t *testing.T) {
+	s := open(t, nil)
+	sh := newShell(t, s, "pki")
+	if _, err := authority.RollRoot(filepath.Join(s.dir, "ca"), "", authority.Seal{}, s.seal); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ca.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	// The server shows the new chain, and the client knows the old root alone.
+	if err := s.ca.EnsureServer(s.est.material.certFile, s.est.material.keyFile, authority.LoopbackHosts...); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := s.est.material.reload(); !changed || err != nil {
+		t.Fatalf("%v, %v", changed, err)
+	}
+	sh.run("pki", "--estca", "--url", strings.TrimSuffix(s.url, "/.well-known/est"), "--cacert", "ca.pem", "--caout", "got.pem", "--outform", "pem", "--force")
+	if got, err := filepath.Glob(filepath.Join(sh.dir, "got*.pem")); err != nil || len(got) != 4 {
+		t.Errorf("it kept %v, want both roots, the new one as the old vouches for it, and the issuing certificate", got)
+	}
+}
+
 func TestStrongswanEnrolsAndRenews(t *testing.T) {
 	s := open(t, nil)
 	sh := newShell(t, s, "pki", "openssl")
@@ -204,6 +227,9 @@ func TestStrongswanEnrolsAndRenews(t *testing.T) {
 	got, err := filepath.Glob(filepath.Join(sh.dir, "got*.pem"))
 	if err != nil || len(got) != 2 {
 		t.Errorf("it kept %v", got)
+	}
+	for range 20 { // it cuts answers off by chance
+		sh.run("pki", "--estca", "--url", base, "--cacert", "ca.pem", "--caout", "again.pem", "--force")
 	}
 	secret := s.password("p1", "pump-1")
 	chain := []string{"--cacert", "ca.pem"}

@@ -236,7 +236,8 @@ func (e *EST) refuse(w http.ResponseWriter, r *http.Request, operation, subject 
 	return p.status
 }
 
-// caCerts gives every trusted root, and what stands between them and the devices' certificates.
+// caCerts gives every trusted root, and what stands between them and the certificates that are issued now. Older issuing
+// certificates are left out: servers know them, and an answer that net/http writes in two parts is more than strongSwan reads.
 func (e *EST) caCerts(http.ResponseWriter, *http.Request, *attempt) (answer, error) {
 	var certs [][]byte
 	seen := map[string]bool{}
@@ -250,9 +251,6 @@ func (e *EST) caCerts(http.ResponseWriter, *http.Request, *attempt) (answer, err
 		add(c.Raw)
 	}
 	for _, c := range e.authority.Chain() {
-		add(c.Raw)
-	}
-	for _, c := range e.authority.Issuers() {
 		add(c.Raw)
 	}
 	der, err := pkcs7.CertsOnly(certs...)

@@ -79,6 +79,8 @@ func (m *material) config() *tls.Config {
 		ClientAuth:             tls.RequestClientCert,
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"http/1.1"},
-		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return m.pair.Load(), nil },
+		// strongSwan reads twice and no more: an answer in several records, as Go begins a connection, is cut off by chance.
+		DynamicRecordSizingDisabled: true,
+		GetCertificate:              func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return m.pair.Load(), nil },
 	}
 }

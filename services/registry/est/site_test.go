@@ -49,6 +49,7 @@ type site struct {
 	t      testing.TB
 	dir    string
 	log    eventlog.Config
+	seal   authority.Option
 	ca     *authority.Authority
 	writer *writer.Writer
 	est    *EST
@@ -66,7 +67,8 @@ func open(t testing.TB, change func(*Settings)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.ca, err = authority.Init(filepath.Join(s.dir, "ca"), domain, authority.WithSeal(seal)); err != nil {
+	s.seal = authority.WithSeal(seal)
+	if s.ca, err = authority.Init(filepath.Join(s.dir, "ca"), domain, s.seal); err != nil {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
