@@ -93,9 +93,18 @@ func (l leases) write(ctx context.Context, held lease, offset int64) error {
 
 // end is the end of the log's committed records.
 func (l leases) end(ctx context.Context) (int64, error) {
+	return endBy(ctx, l.adm.ListCommittedOffsets)
+}
+
+// written is the end of all records, of transactions that are under way too.
+func (l leases) written(ctx context.Context) (int64, error) {
+	return endBy(ctx, l.adm.ListEndOffsets)
+}
+
+func endBy(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
-	ends, err := l.adm.ListCommittedOffsets(ctx, record.TopicRegistry)
+	ends, err := list(ctx, record.TopicRegistry)
 	if err == nil {
 		err = ends.Error()
 	}

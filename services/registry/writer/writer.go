@@ -366,6 +366,9 @@ func (w *Writer) round(ctx context.Context, out *eventlog.Writer, batch []*reque
 			records = append(records, rec)
 		}
 	}
+	if len(records) == 0 {
+		return w.confirm(ctx, state, batch, results)
+	}
 	err := w.append(ctx, out, state, first, records)
 	if err != nil && !errors.Is(err, errForeign) {
 		w.metrics.failed.Inc()
@@ -381,6 +384,26 @@ func (w *Writer) round(ctx context.Context, out *eventlog.Writer, batch []*reque
 	w.metrics.events.Add(float64(len(records)))
 	w.answer(batch, results, nil)
 	return err
+}
+
+// confirm answers a batch that makes no event. A refusal, or what was so already, is as true as what is written: who was
+// stopped and wakes up must not say it from what it knew before another took its place. If the log holds nothing that the
+// state does not, nobody has.
+func (w *Writer) confirm(ctx context.Context, state *decide.State, batch []*request, results []result) error {
+	position := state.Offset()
+	w.turn <- state
+	end, err := w.leases.written(ctx)
+	if err != nil {
+		w.answer(batch, nil, fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return nil // the state is not ahead of the log
+	}
+	if end > position {
+		err := fmt.Errorf("%w: it ends at offset %d, %d was expected", errForeign, end, position)
+		w.answer(batch, nil, fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return err
+	}
+	w.answer(batch, results, nil)
+	return nil
 }
 
 // errForeign: what was written is in the log, and so is something that the state does not hold.
