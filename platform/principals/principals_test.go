@@ -38,7 +38,7 @@ const (
 	adminSecret = "root-secret"
 )
 
-var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: 1}, {Name: record.TopicEvents, Partitions: 1}, {Name: record.TopicRegistry, Partitions: 1}}
+var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: 1}, {Name: record.TopicEvents, Partitions: 1}, {Name: record.TopicRegistry, Partitions: 1}, {Name: record.TopicSnapshots, Partitions: 1}}
 
 // broker is one in memory or a real one, with users and rights.
 func broker(t *testing.T) []string {
@@ -75,6 +75,10 @@ func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
 		{Gateway, record.TopicRegistry, false},
 		{Sink, record.TopicRegistry, false},
 		{Reader, record.TopicRegistry, false},
+		{Registry, record.TopicSnapshots, true},
+		{Gateway, record.TopicSnapshots, false},
+		{Sink, record.TopicSnapshots, false},
+		{Reader, record.TopicSnapshots, false},
 		{Gateway, record.TopicTelemetry, true},
 		{Gateway, record.TopicEvents, true},
 		{Sink, record.TopicTelemetry, false},
@@ -94,28 +98,33 @@ func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
 	}
 }
 
-func TestOnlyTheSinkCommitsForItsGroup(t *testing.T) {
+func TestOnlyTheSinkAndTheRegistryCommitForTheirGroups(t *testing.T) {
 	seeds := broker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := Ensure(ctx, client(t, seeds, Admin, adminSecret), secrets); err != nil {
 		t.Fatal(err)
 	}
-	commit := func(user string) error {
+	commit := func(user, group, topic string) error {
 		var os kadm.Offsets
-		os.AddOffset(record.TopicTelemetry, 0, 1, -1)
-		got, err := kadm.NewClient(client(t, seeds, user, secrets[user])).CommitOffsets(ctx, Group, os)
+		os.AddOffset(topic, 0, 1, -1)
+		got, err := kadm.NewClient(client(t, seeds, user, secrets[user])).CommitOffsets(ctx, group, os)
 		if err != nil {
 			return err
 		}
 		return got.Error()
 	}
-	if err := commit(Sink); err != nil {
-		t.Errorf("sink commits: %v", err)
-	}
-	for _, user := range []string{Reader, Gateway, Registry} {
-		if err := commit(user); !errors.Is(err, kerr.GroupAuthorizationFailed) {
-			t.Errorf("%s commits for the sink: got %v, want a refusal", user, err)
+	for _, owns := range []struct{ user, group, topic string }{{Sink, Group, record.TopicTelemetry}, {Registry, RegistryGroup, record.TopicRegistry}} {
+		if err := commit(owns.user, owns.group, owns.topic); err != nil {
+			t.Errorf("%s commits: %v", owns.user, err)
+		}
+		for _, user := range []string{Reader, Gateway, Registry, Sink} {
+			if user == owns.user {
+				continue
+			}
+			if err := commit(user, owns.group, owns.topic); !errors.Is(err, kerr.GroupAuthorizationFailed) {
+				t.Errorf("%s commits for the %s: got %v, want a refusal", user, owns.user, err)
+			}
 		}
 	}
 }
@@ -154,6 +163,9 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 		defer w.Close()
 		return w.Append(ctx, []*kgo.Record{{Topic: record.TopicRegistry, Value: []byte("x")}})
 	})
+	settled(t, "the registry writes a snapshot", func() error {
+		return client(t, seeds, Registry, secrets[Registry]).ProduceSync(ctx, &kgo.Record{Topic: record.TopicSnapshots, Value: []byte("x")}).FirstErr()
+	})
 	settled(t, "the gateway publishes", func() error {
 		p, err := eventlog.NewProducer(as(Gateway), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
 		if err != nil {
@@ -169,9 +181,9 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 		user   string
 		topics []string
 	}{
-		{Gateway, []string{record.TopicRegistry}},
-		{Sink, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents}},
-		{Registry, []string{record.TopicRegistry}},
+		{Gateway, []string{record.TopicRegistry, record.TopicSnapshots}},
+		{Sink, []string{record.TopicRegistry, record.TopicSnapshots, record.TopicTelemetry, record.TopicEvents}},
+		{Registry, []string{record.TopicRegistry, record.TopicSnapshots}},
 		{Reader, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents}},
 	} {
 		for _, name := range reads.topics {
