@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -173,5 +174,36 @@ func TestTheIssuingCertificateIsRenewedWithWhatItSignedForServers(t *testing.T) 
 	}
 	if err := d.renewAuthority(late); !errors.Is(err, authority.ErrRootKeyAway) {
 		t.Errorf("with the root's key in a safe: %v", err)
+	}
+}
+
+func TestADirectoryOfAnOlderVersionIsSealedAtTheNextStart(t *testing.T) {
+	d := newDir(t)
+	old, err := authority.Init(d.CA(), authority.DefaultTrustDomain) // unsealed
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(d.SecretFile(SecretCASeal)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.makeSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}}); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(d.CA())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(filepath.Join(d.CA(), f.Name()))
+		if err != nil || strings.Contains(string(raw), "PRIVATE KEY") {
+			t.Errorf("%s is in the clear, %v", f.Name(), err)
+		}
+	}
+	root, err := os.ReadFile(d.RootCertificate())
+	if err != nil || string(root) != string(old.CA()) {
+		t.Errorf("another root: %v", err)
 	}
 }
