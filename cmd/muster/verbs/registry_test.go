@@ -66,7 +66,7 @@ func openOffice(t *testing.T) office {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,16 +88,16 @@ func openOffice(t *testing.T) office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var rooms sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.Run, attempts.Run, operators.Run, door.Run} {
-		rooms.Go(func() {
+	for _, run := range []func(context.Context) error{w.Run, attempts.Run, operators.Run, door.Run} { // the last one stops first
+		ctx, cancel := context.WithCancel(context.Background())
+		var room sync.WaitGroup
+		room.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
 			}
 		})
+		t.Cleanup(func() { cancel(); room.Wait() })
 	}
-	t.Cleanup(func() { cancel(); rooms.Wait() })
 	der, _ := ca.Issuing()
 	if _, err := w.Do(t.Context(), "registry", "in use", decide.DefineIssuer{Certificate: der}); err != nil {
 		t.Fatal(err)

@@ -90,22 +90,21 @@ func run(t *testing.T, cluster *kfake.Cluster, ca *authority.Authority, name str
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var rooms sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.Run, a.Run, attempts.Run} {
-		rooms.Go(func() {
+	for _, run := range []func(context.Context) error{w.Run, attempts.Run, a.Run} { // the last one stops first
+		ctx, cancel := context.WithCancel(context.Background())
+		var room sync.WaitGroup
+		room.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
 			}
 		})
+		t.Cleanup(func() { cancel(); room.Wait() })
 	}
 	base := hold(t, "http://"+a.Addr())
 	s := stack{cluster: cluster, authority: ca, writer: w, clock: c, base: base, client: client.New(base, token)}
 	t.Cleanup(func() {
 		s.client.Close()
 		http.DefaultClient.CloseIdleConnections()
-		cancel()
-		rooms.Wait()
 	})
 	return s
 }
