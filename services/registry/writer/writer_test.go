@@ -303,3 +303,21 @@ func BenchmarkEnrol(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// A refusal, and what was so already, need no event, and so no write that would tell the zombie that it is one.
+func TestAZombieAnswersNothingFromWhatItKnew(t *testing.T) {
+	cfg := onLog(t)
+	old, _ := runWith(t, Settings{Log: cfg, Name: "same", Beat: time.Hour}) // it does not look at its lease
+	if _, err := old.Do(soon(t), "old", "", enrol("a")); err != nil {
+		t.Fatal(err)
+	}
+	next, _ := runWith(t, Settings{Log: cfg, Name: "same"})
+	if _, err := next.Do(soon(t), "next", "", decide.RevokeDevice{Device: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []decide.Command{enrol("a"), decide.RevokeDevice{Device: "b"}} {
+		if out, err := old.Do(soon(t), "old", "", c); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%+v was answered %+v, %v", c, out, err)
+		}
+	}
+}
