@@ -9,5 +9,9 @@
 // bytes. What does not chain, or says what cannot be, is ignored, counted by reason and reported; it never stops the
 // fold.
 //
-// What does not belong here: writing to the log, certificates, rollouts.
+// A fold may begin with a snapshot instead of the log's start (platform/snapshot); the state is the same.
+//
+// Standing is the one place that says whether a certificate speaks for a device now.
+//
+// What does not belong here: writing to the log, making certificates, rollouts.
 package roster
