@@ -371,6 +371,14 @@ func TestWhoMayNotSendIsTold(t *testing.T) {
 	if r := s.post(s.device("good"), "/v1/events", typeMsgPack, packed); r.Code != 403 || r.Reason != "device-mismatch" {
 		t.Errorf("another's name in an event: %d %s", r.Code, r.Raw)
 	}
+	for _, rec := range s.records(record.TopicTelemetry) {
+		if string(rec.Key) != "bad" {
+			t.Errorf("%s is stored", rec.Key)
+		}
+	}
+	if n := len(s.records(record.TopicEvents)); n != 0 {
+		t.Errorf("%d events are stored", n)
+	}
 	if r := s.post(s.device("good"), "/v1/telemetry", typeJSON, message(1, 1, `,"device":"good"`)); r.Code != 200 {
 		t.Errorf("its own name: %d %s", r.Code, r.Raw)
 	}
