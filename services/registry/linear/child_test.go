@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -28,8 +29,9 @@ type order struct {
 	Socket  string
 	At      point
 	Signal  syscall.Signal
-	// Beat and Stale are the writer's; 0 is as it ships.
-	Beat, Stale time.Duration
+	// The writer's; 0 is as it ships.
+	Beat, Stale   time.Duration
+	SnapshotEvery uint64
 }
 
 // request and reply are lines of JSON on the registry's socket, one after the other on a connection.
@@ -69,7 +71,7 @@ type registry struct {
 	trap      *trap
 }
 
-// playRegistry serves until it is killed, or its writer ends.
+// playRegistry serves until it is killed, or told to stop.
 func playRegistry(text string) int {
 	fail := func(err error) int { fmt.Println("failed:", err); return 1 }
 	var o order
@@ -83,6 +85,7 @@ func playRegistry(text string) int {
 	r := &registry{authority: ca, trap: &trap{at: o.At, signal: o.Signal}}
 	cfg := eventlog.Config{Brokers: o.Brokers, ClientID: o.Name, Dialer: r.trap.dial}
 	r.writer = writer.New(writer.Settings{Log: cfg, Name: o.Name, Beat: o.Beat, Stale: o.Stale, Metrics: prometheus.NewRegistry(),
+		SnapshotEvery: o.SnapshotEvery, SnapshotAtStop: o.SnapshotEvery,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fail(err)
@@ -101,8 +104,11 @@ func playRegistry(text string) int {
 			go r.serve(conn)
 		}
 	}()
-	err = r.writer.Run(context.Background())
-	fmt.Println("ended:", err)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := r.writer.Run(ctx); err != nil {
+		return fail(err)
+	}
 	return 0
 }
 

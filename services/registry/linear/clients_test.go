@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"muster.dev/services/registry/writer"
 )
 
 // fleet is the devices that clients speak of: a few at a time, so that clients meet, and each for a while, so that its
@@ -33,8 +35,8 @@ type fleet struct {
 	serials int
 	faults  map[string]int
 
-	open         map[string]int
-	acknowledged map[int]int // changes, by process; 0 is all
+	acknowledged map[int]int    // changes, by process; 0 is all
+	open         map[string]int // operations that were left open, by reason
 }
 
 // boiler is a device with its keys and requests.
@@ -44,6 +46,7 @@ type boiler struct {
 	hash  map[[32]byte]int
 	spki  [keys][32]byte
 	asked int
+	left  int // operations that were left open
 
 	known []certificate // that somebody was told of
 }
@@ -51,6 +54,7 @@ type boiler struct {
 const (
 	present = 6  // devices at a time
 	span    = 40 // operations of each
+	doubts  = 5  // of them that are left open: each doubles what the checker has to think of
 )
 
 func newFleet(t *testing.T) *fleet {
@@ -97,10 +101,11 @@ func (f *fleet) next(random *rand.Rand) (ask, request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	place := random.IntN(len(f.present))
-	b := f.present[place]
-	if b.asked++; b.asked == span {
+	if f.present[place].asked == span || f.present[place].left >= doubts {
 		f.present[place] = f.build()
 	}
+	b := f.present[place]
+	b.asked++
 	a := ask{Device: b.name, CSR: random.IntN(len(b.csr))}
 	var held certificate
 	if len(b.known) > 0 {
@@ -148,6 +153,9 @@ func (f *fleet) note(o operation) {
 		f.acknowledged[o.process]++
 	}
 	b := f.all[o.ask.Device]
+	if o.heard.Said == nothing && o.ask.Op != look {
+		b.left++
+	}
 	if o.heard.Said == done && o.heard.Serial != "" {
 		b.known = append(b.known, certificate{CSR: o.ask.CSR, Serial: o.heard.Serial})
 	}
@@ -240,7 +248,16 @@ func (f *fleet) run(ctx context.Context, client int, random *rand.Rand, at func(
 
 const clients = 8
 
-// hear reads an answer.
+// why is what an answer that leaves it open says of the reason, in short.
+func why(detail string) string {
+	if detail == "" {
+		return "no answer"
+	}
+	detail = strings.TrimPrefix(detail, writer.ErrUnavailable.Error()+": ")
+	return "“" + detail[:min(len(detail), 60)] + "”"
+}
+
+// hear reads an answer; the mutex is held for what it finds.
 func (f *fleet) hear(o *operation, r reply) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -257,7 +274,7 @@ func (f *fleet) hear(o *operation, r reply) {
 		return
 	case !r.Done:
 		o.heard.Said = nothing
-		f.open[r.Detail]++
+		f.open[why(r.Detail)]++
 		return
 	}
 	o.heard = heard{Said: done, No: r.No, Serial: r.Serial}

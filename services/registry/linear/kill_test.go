@@ -76,6 +76,11 @@ func TestTortureARegistryThatIsKilledIsLinearizable(t *testing.T) {
 				}
 			})
 		}
+		if random.IntN(8) == 0 {
+			p.retire(time.Duration(random.IntN(1000)) * time.Millisecond)
+			died["told to stop"]++
+			continue
+		}
 		p.kill()
 		died["any time"]++
 	}
@@ -87,7 +92,9 @@ func TestTortureARegistryThatIsKilledIsLinearizable(t *testing.T) {
 
 	report(t, f, died)
 	linearizable(t, f.history)
-	s.settled(f)
+	if handed := s.settled(f); handed < kills/4 {
+		t.Errorf("only %d of %d processes did something", handed+1, kills)
+	}
 }
 
 // report says how much there was to judge.
@@ -99,7 +106,9 @@ func report(t *testing.T, f *fleet, died map[string]int) {
 	}
 	t.Logf("%d operations in %v: %s", len(f.history), time.Since(f.began).Round(time.Second), listed(count))
 	t.Logf("left open: %s", listed(f.open))
-	t.Logf("died at: %s", listed(died))
+	if len(died) > 0 {
+		t.Logf("died at: %s", listed(died))
+	}
 	t.Logf("the longest time without an acknowledged change was %v", f.silence().Round(time.Millisecond))
 }
 

@@ -32,6 +32,9 @@ type chronicle struct {
 	given   map[string][]paper
 	looks   map[uint64][]operation // by the last event that they show
 	dead    []paper
+
+	snapshots int
+	hands     []int // of the processes that issued certificates, without repetitions
 }
 
 // paper is a certificate that the log says was issued.
@@ -47,8 +50,8 @@ func (s *site) soon() context.Context {
 	return ctx
 }
 
-// settled holds the whole log against all that was asked and heard.
-func (s *site) settled(f *fleet) {
+// settled holds the whole log against all that was asked and heard, and says how often one process wrote after another.
+func (s *site) settled(f *fleet) (handed int) {
 	t := s.t
 	t.Helper()
 	verifier := audit.NewVerifier()
@@ -101,7 +104,9 @@ func (s *site) settled(f *fleet) {
 	}
 	c.answers()
 	c.order()
-	t.Logf("the log has %d events: %d devices, %d certificates, %d and %d revoked", c.state.Last(), c.state.Counts().Devices, len(c.issued), len(c.revoked), len(c.ended))
+	t.Logf("the log has %d events: %d devices, %d certificates, %d and %d revoked, %d snapshots; it was handed over %d times",
+		c.state.Last(), c.state.Counts().Devices, len(c.issued), len(c.revoked), len(c.ended), c.snapshots, len(c.hands)-1)
+	return len(c.hands) - 1
 }
 
 // follow takes the next event: it must be what somebody asked for and was not refused.
@@ -126,6 +131,9 @@ func (c *chronicle) follow(change roster.Change) {
 			c.t.Errorf("event %d issues %s to %s, who was answered %v", n, b.Serial, device, o.heard)
 		}
 		c.given[device] = append(c.given[device], paper{change.Device.ID, b.Serial, spki})
+		if len(c.hands) == 0 || c.hands[len(c.hands)-1] != o.process {
+			c.hands = append(c.hands, o.process)
+		}
 	case event.CertificateRevoked:
 		if !c.mayEnd[b.Serial] {
 			c.t.Errorf("event %d revokes %s, which nobody asked for", n, b.Serial)
@@ -139,6 +147,8 @@ func (c *chronicle) follow(change roster.Change) {
 				c.dead = append(c.dead, p)
 			}
 		}
+	case event.SnapshotTaken:
+		c.snapshots++
 	case event.DeviceRevoked:
 		if !c.mayEnd[device] {
 			c.t.Errorf("event %d revokes %s, which nobody asked for", n, device)

@@ -278,6 +278,11 @@ func linearizable(t *testing.T, history []operation) {
 			t.Error(err)
 		}
 		t.Errorf("the history of %s, of %d operations, is %v; it is drawn in %s", v.device, v.operations, v.result, drawing)
+		for _, o := range history {
+			if o.ask.Device == v.device {
+				t.Logf("%12v to %12v at process %d: %v: %v", time.Duration(o.asked), time.Duration(o.ended), o.process, o.ask, o.heard)
+			}
+		}
 	}
 	t.Logf("judged the histories of %d devices in %v", len(verdicts), time.Since(began).Round(time.Millisecond))
 }

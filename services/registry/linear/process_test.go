@@ -31,13 +31,14 @@ type site struct {
 	started int
 
 	beat, stale time.Duration // of the registries; 0 is as they ship
+	snapshots   uint64        // after how many events
 }
 
 // open makes a site with an empty log: that of the embedded broker, which syncs what it acknowledges, or the real one
 // of logtest.Env.
 func open(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, ca: filepath.Join(t.TempDir(), "ca")}
+	s := &site{t: t, snapshots: 100, ca: filepath.Join(t.TempDir(), "ca")}
 	if _, err := authority.Init(s.ca, authority.DefaultTrustDomain); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func (s *site) start(name string, at point, sig syscall.Signal) *process {
 	s.t.Helper()
 	s.started++
 	p := &process{t: s.t, number: s.started, socket: filepath.Join(s.sockets, name), exited: make(chan struct{})}
-	text, err := json.Marshal(order{Name: name, Brokers: s.log.Brokers, CA: s.ca, Socket: p.socket, At: at, Signal: sig, Beat: s.beat, Stale: s.stale})
+	text, err := json.Marshal(order{Name: name, Brokers: s.log.Brokers, CA: s.ca, Socket: p.socket, At: at, Signal: sig, Beat: s.beat, Stale: s.stale, SnapshotEvery: s.snapshots})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -112,6 +113,16 @@ func (s *site) start(name string, at point, sig syscall.Signal) *process {
 	}()
 	s.t.Cleanup(p.kill)
 	return p
+}
+
+// retire lets it stop in good order, for so long.
+func (p *process) retire(limit time.Duration) {
+	p.signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(limit):
+		p.kill()
+	}
 }
 
 // kill ends it as it is, and waits for its end.
