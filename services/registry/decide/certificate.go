@@ -35,6 +35,12 @@ func certificateOf(c roster.Certificate) Certificate {
 	}
 }
 
+// noted is the draft as the log will have it: what is signed of the one is what is signed of the other.
+func (c Certificate) noted() Certificate {
+	c.NotBefore, c.NotAfter = time.UnixMilli(c.NotBefore.UnixMilli()).UTC(), time.UnixMilli(c.NotAfter.UnixMilli()).UTC()
+	return c
+}
+
 func (c Certificate) issued(no uint32, method, via string) event.CertificateIssued {
 	return event.CertificateIssued{
 		No: no, Serial: c.Serial, SPKI: slices.Clone(c.SPKI[:]), CSR: slices.Clone(c.CSR[:]),
@@ -120,7 +126,7 @@ func (s *State) renew(d roster.Device, c Certificate, now time.Time, method, via
 	if err := c.check(s, now); err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{No: d.No, Device: d.ID, Certificate: c, Events: []event.Body{c.issued(d.No, method, via)}}, nil
+	return Outcome{No: d.No, Device: d.ID, Certificate: c.noted(), Events: []event.Body{c.issued(d.No, method, via)}}, nil
 }
 
 // Reenrol renews the certificate of a device that has proven the one that it has.

@@ -73,6 +73,7 @@ func (b birth) decide(s *State, now time.Time) (Outcome, error) {
 		if err := b.c.check(s, now); err != nil {
 			return Outcome{}, err
 		}
+		b.c = b.c.noted()
 	}
 	if cohort, ok := s.Cohort(b.line.Cohort); ok && cohort.Revoked {
 		return Outcome{}, conflict("cohort", "%s was revoked", cohort.Name)

@@ -57,7 +57,7 @@ func TestAnEnrolmentStandsInTheLogWithItsCertificate(t *testing.T) {
 	c := enrolled("d", "k")
 	c.Attributes = map[string]string{"site": "Kiel"}
 	out := do(t, s, c)
-	if out.No != 1 || out.Device != "d" || out.Certificate != c.Certificate || len(out.Events) != 3 {
+	if out.No != 1 || out.Device != "d" || out.Certificate != c.Certificate.noted() || len(out.Events) != 3 {
 		t.Fatalf("%+v", out)
 	}
 	d, standing := s.Standing("d", c.Certificate.Serial, c.Certificate.SPKI)
