@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"muster.dev/cmd/muster/stack/stacktest"
+)
+
+// page is a page of the documents whose commands are run as they stand.
+type page struct {
+	file string
+	// shows is what the output of a block must hold, by a piece of the block.
+	shows map[string][]string
+}
+
+// The pages in the order in which they are followed. What the second needs beside the first is enrolled between them.
+var pages = []page{
+	{"docs/enrolment.md", map[string][]string{
+		"device enroll kiln-1":            {"ca.pem", "cert.pem", "key.pem"},
+		"for name in kiln-1":              {strings.Repeat(`{"status":"stored","values":1,"delivery":"at-least-once"}`, 3)},
+		"device renew --identity":         {"renewed kiln-2"},
+		"bin/muster manufacturer trust":   {"Acme devices", "SERIALS"},
+		"/.well-known/est/simpleenroll |": nil,
+	}},
+	{"docs/runbooks/compromised-device.md", map[string][]string{
+		"bin/muster security ":                  {"rotated in time", "device-enrolled [boiler-7"},
+		"device quarantine boiler-7":            {"held boiler-7 off"},
+		"device revoke boiler-7":                {"revoked boiler-7"},
+		"device replace":                        {"boiler-7b", `"status":"stored"`},
+		"audit list --device boiler-7 --last 3": {"device-revoked [boiler-7] by operator: stolen from the depot, ticket 4711", "each follows the one before it"},
+		"SELECT max(got)":                       {"last_heard"},
+		"device release boiler-8":               {"let boiler-8 in again", "revoked", "good"},
+		"cohort quarantine pilot":               {"held", "let"},
+		"manufacturer list":                     {"acme", "batch-2"},
+		"ca show":                               {"issues"},
+	}},
+	{"docs/runbooks/audit-finding.md", map[string][]string{
+		"--file .muster/registry-now.jsonl": {"records exported", "registry-now.jsonl: "},
+		"--since":                           {"kept"},
+	}},
+}
+
+// asTheDevice is in blocks that say something as a device: on the runbook's page the same words, once isolated and once revoked.
+const asTheDevice = "-d '{\"readings\""
+
+// TestRunbooks follows the pages on a stack of its own, as somebody does who has never seen it.
+func TestRunbooks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIPPED: -short")
+	}
+	stacktest.Require(t, inPath("curl") && inPath("openssl") && inPath("xargs"), "curl, openssl and xargs")
+	l := build(t)
+	docs, err := filepath.Abs("../../docs")
+	if err == nil {
+		err = os.Symlink(docs, filepath.Join(l.dir, "docs"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.start(t, "--devices", "0")
+	l.ready(t)
+	for _, p := range pages {
+		if p.file == "docs/runbooks/compromised-device.md" {
+			for _, name := range []string{"boiler-7", "boiler-8"} {
+				l.must(t, "device", "enroll", name, "--cohort", "pilot", "--out", ".muster/"+name)
+			}
+			l.must(t, "cohort", "set", "batch-2", "--why", "a place for the batch")
+			l.asDevice(t, "boiler-7", `"status":"stored"`)
+		}
+		if !t.Run(p.file, func(t *testing.T) { l.follow(t, p) }) {
+			return
+		}
+	}
+}
+
+// asDevice waits until what a device gets for its message, or its client says, holds some words.
+func (l *local) asDevice(t *testing.T, name, want string) {
+	t.Helper()
+	script := fmt.Sprintf(`curl -sS --cacert .muster/%[1]s/ca.pem --cert .muster/%[1]s/cert.pem --key .muster/%[1]s/key.pem -H 'Content-Type: application/json' `+
+		`-d '{"readings":[{"ts":'$(date +%%s)'000,"metrics":{"temp_c":21.5}}]}' https://127.0.0.1:%[2]d/v1/telemetry || echo "refused, curl $?"`, name, 8443+l.offset)
+	l.eventually(t, 10e9, name+" is answered "+want, func() error {
+		if out := l.bash(t, script); !strings.Contains(out, want) {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+}
+
+// follow runs a page's commands.
+func (l *local) follow(t *testing.T, p page) {
+	raw, err := os.ReadFile(filepath.Join("../..", p.file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := regexp.MustCompile(`127\.0\.0\.1:(\d+)`)
+	seen := map[string]bool{}
+	asked := 0
+	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(raw), -1) {
+		block := m[1]
+		if strings.Contains(block, "pki --") && !inPath("pki") {
+			t.Log("SKIPPED: strongSwan's pki is not here")
+			continue
+		}
+		script := port.ReplaceAllStringFunc(block, func(addr string) string {
+			var n int
+			if _, err := fmt.Sscanf(addr, "127.0.0.1:%d", &n); err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprintf("127.0.0.1:%d", n+l.offset)
+		})
+		if strings.Contains(block, asTheDevice) && strings.Contains(block, ".muster/boiler-7/") {
+			// Gateways follow within two seconds: whoever reads the page takes longer, a test does not.
+			asked++
+			want := map[int]string{1: `"reason":"quarantined"`, 2: "refused, curl "}[asked]
+			l.asDevice(t, "boiler-7", want)
+			if out := l.bash(t, script); !strings.Contains(out, want) {
+				t.Errorf("%s\n%s\nwant %s", block, out, want)
+			}
+			continue
+		}
+		if strings.Contains(block, "device replace") {
+			cut := strings.Index(script, "curl ")
+			out := l.bash(t, script[:cut])
+			l.asDevice(t, "boiler-7b", `"status":"stored"`)
+			out += l.bash(t, script[cut:])
+			script, block = "cat <<'END'\n"+out+"\nEND", block+"\n"
+		}
+		if strings.Contains(block, "SELECT device FROM audit") {
+			l.eventually(t, 20e9, "the audit's rows are in the warehouse", func() error {
+				if out := l.must(t, "query", "-f", "TSV", "SELECT count() FROM audit WHERE type = 'device-enrolled' AND device = 'kiln-4'"); out != "1\n" {
+					return fmt.Errorf("%s", out)
+				}
+				return nil
+			})
+		}
+		out := l.bash(t, script)
+		for piece, wants := range p.shows {
+			if !strings.Contains(block, piece) {
+				continue
+			}
+			seen[piece] = true
+			for _, want := range wants {
+				if !strings.Contains(out, want) {
+					t.Errorf("%s\n%s\nwant %s", block, out, want)
+				}
+			}
+		}
+	}
+	for piece := range p.shows {
+		if !seen[piece] {
+			t.Errorf("no block of %s has %q: has the page changed?", p.file, piece)
+		}
+	}
+	if p.file == "docs/runbooks/compromised-device.md" {
+		l.afterwards(t)
+	}
+}
+
+// afterwards holds the end of the runbook's story to the whole system.
+func (l *local) afterwards(t *testing.T) {
+	// The new key opens the gateway, the one that was out does not.
+	if err := exec.CommandContext(t.Context(), "test", "-s", filepath.Join(l.dir, ".muster/boiler-8-new/cert.pem")).Run(); err != nil {
+		t.Error("no certificate was written for the new key")
+	}
+	l.asDevice(t, "boiler-8-new", `"status":"stored"`)
+	l.asDevice(t, "boiler-8", "refused, curl ")
+	l.asDevice(t, "boiler-7", "refused, curl ")
+	if out := l.must(t, "device", "list", "--cohort", "batch-2"); !strings.Contains(out, "kiln-4") {
+		t.Errorf("the batch was not moved: %s", out)
+	}
+	l.eventually(t, 20e9, "the warehouse knows who stands in whose place", func() error {
+		out := l.must(t, "query", "-f", "TSV", "SELECT device, revoked, replaces, replaced_by FROM devices WHERE device LIKE 'boiler-7%' ORDER BY device")
+		if out != "boiler-7\ttrue\t\tboiler-7b\nboiler-7b\tfalse\tboiler-7\t\n" {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+}
