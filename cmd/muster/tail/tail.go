@@ -13,6 +13,7 @@ import (
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/sign"
 )
 
 // Entry is one record, readable.
@@ -83,8 +84,12 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 		e.Type = "telemetry"
 		err = r.telemetry(&e, rec.Value)
 	case rec.Topic == record.TopicEvents:
+		decode := event.DecodeMessage
+		if e.Type == sign.CEType { // a gateway's word, of a type that no device can send
+			decode = sign.Decode
+		}
 		var m event.Message
-		if m, err = event.DecodeMessage(rec.Value); err == nil {
+		if m, err = decode(rec.Value); err == nil {
 			e.Firmware, e.Body = m.Firmware, m.Events
 			if m.Keyed {
 				e.Boot, e.Seq = &m.Boot, &m.Seq

@@ -12,6 +12,7 @@ import (
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/sign"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -107,6 +108,17 @@ func TestAWatermarkAndADevicesEventAreShown(t *testing.T) {
 	}
 	if e := NewReader().Read(&kgo.Record{Topic: record.TopicEvents, Timestamp: at, Key: []byte("d"), Value: value}); e.Error != "" || *e.Seq != 2 || !strings.Contains(e.String(), "boot") {
 		t.Errorf("%+v", e)
+	}
+}
+
+func TestASignOfACloneIsShown(t *testing.T) {
+	rec, err := (&sign.Sign{Kind: sign.TwoAddresses, Time: at.UnixMilli(), Gateway: "local", Address: "192.0.2.7", OtherAddress: "198.51.100.9"}).Record("boiler-7", record.Device{No: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := NewReader().Read(rec)
+	if e.Error != "" || e.DeviceNo != 42 || e.Type != sign.CEType || !strings.Contains(e.String(), "boiler-7") || !strings.Contains(e.String(), "198.51.100.9") {
+		t.Errorf("%s", e)
 	}
 }
 
