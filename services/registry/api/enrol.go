@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"time"
 
 	"muster.dev/platform/roster"
@@ -32,6 +33,9 @@ func (a *API) issue(c *call, csr string, command decide.Enrol) (out v1.Enrolled,
 	request, err := authority.ParseRequest([]byte(csr))
 	if err != nil {
 		return out, err
+	}
+	if err := a.authority.Ready(); err != nil {
+		return out, refuse(http.StatusServiceUnavailable, "", err.Error())
 	}
 	command.Certificate, command.Names = a.authority.Draft(request), request.Names()
 	outcome, err := a.create(c, command)

@@ -93,7 +93,7 @@ func Document() ([]byte, error) {
 // serveDocument needs no token: what it says is in the source.
 func serveDocument(text []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json;version=3.1")
+		w.Header().Set("Content-Type", jsonType)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(text) // the caller went away: nobody is left to tell
 	}

@@ -40,7 +40,7 @@ type call struct {
 // nothing is the body of what takes none.
 type nothing struct{}
 
-// reasoned is a body that must say why.
+// reasoned is a body that says why; it must, unless its operation has a reason of its own.
 type reasoned interface{ Reason() string }
 
 // on makes an operation of a function from one body to another.

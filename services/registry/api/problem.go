@@ -43,6 +43,8 @@ func problem(err error) *v1.Problem {
 			status = http.StatusForbidden
 		}
 		return refuse(status, cmp.Or(members[refusal.Field], refusal.Field), refusal.Detail)
+	case errors.Is(err, authority.ErrIssuerGone):
+		return refuse(http.StatusConflict, "csr", "this very request has a certificate already, of an issuer that was retired: make another request")
 	case errors.Is(err, writer.ErrStandby):
 		return refuse(http.StatusServiceUnavailable, "", "this process of the registry stands by; another writes the log: ask that one, or ask again")
 	case errors.Is(err, writer.ErrUnavailable):

@@ -143,8 +143,7 @@ func hold(t *testing.T, target string) string {
 	proxy := httputil.NewSingleHostReverseProxy(to)
 	proxy.Transport = transport
 	proxy.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
-	type asked struct{ body []byte }
-	key := &asked{}
+	key := new(int)
 	proxy.ModifyResponse = func(res *http.Response) error {
 		if !strings.HasPrefix(res.Request.URL.Path, "/api/v1/") {
 			return nil

@@ -58,6 +58,16 @@ func (s stack) enrol(t *testing.T, id, cohort string, attributes map[string]stri
 func TestTheSameRequestGivesTheSameCertificate(t *testing.T) {
 	s := start(t)
 	out, e := s.enrol(t, "pump-1", "pilot", map[string]string{"site": "berlin"})
+	if events := s.events(t); events[len(events)-1].Why != "enrolled by the operators' API" {
+		t.Errorf("%+v", events[len(events)-1])
+	}
+	said := v1.Enrolment{Device: "pump-2", Cohort: "pilot", Why: "spare part", CSR: csr(t, &x509.CertificateRequest{}, newKey(t))}
+	if _, err := s.client.Enroll(t.Context(), said); err != nil {
+		t.Fatal(err)
+	}
+	if events := s.events(t); events[len(events)-1].Why != "spare part" {
+		t.Errorf("%+v", events[len(events)-1])
+	}
 	before := s.last(t)
 	again, err := s.client.Enroll(t.Context(), e)
 	if err != nil || again != out || s.last(t) != before {

@@ -7,3 +7,9 @@ type Change struct {
 
 // Reason is why the change is made.
 func (c Change) Reason() string { return c.Why }
+
+// Reason is why the device is enrolled, if it is said.
+func (e Enrolment) Reason() string { return e.Why }
+
+// Reason is why the schema is defined, if it is said.
+func (s NewSchema) Reason() string { return s.Why }
