@@ -48,6 +48,7 @@ const token = "0123456789abcdef0123456789abcdef"
 type stack struct {
 	cluster   *kfake.Cluster
 	authority *authority.Authority
+	caDir     string
 	writer    *writer.Writer
 	clock     *clock
 	base      string
@@ -67,11 +68,13 @@ func start(t *testing.T) stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	ca, err := authority.Init(filepath.Join(t.TempDir(), "ca"), "muster.test")
+	caDir := filepath.Join(t.TempDir(), "ca")
+	ca, err := authority.Init(caDir, "muster.test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := run(t, cluster, ca, "a")
+	s.caDir = caDir
 	der, _ := ca.Issuing()
 	if _, err := s.writer.Do(t.Context(), "registry", "in use", decide.DefineIssuer{Certificate: der}); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/client"
 	"muster.dev/services/registry/decide"
 
@@ -72,6 +73,31 @@ func TestTheSameRequestGivesTheSameCertificate(t *testing.T) {
 	again, err := s.client.Enroll(t.Context(), e)
 	if err != nil || again != out || s.last(t) != before {
 		t.Errorf("%v; the same %v; %d events more", err, again == out, s.last(t)-before)
+	}
+}
+
+func TestAnIssuerThatIsRetiredRepeatsNothing(t *testing.T) {
+	s := start(t)
+	_, e := s.enrol(t, "pump-1", "pilot", nil)
+	_, old := s.authority.Issuing()
+	if _, err := authority.RollIssuing(s.caDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.authority.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.client.Enroll(t.Context(), e); err != nil || leaf(t, out.Certificate).CheckSignatureFrom(s.authority.Issuers()[0]) == nil {
+		t.Errorf("while both are held the old one repeats it: %v", err)
+	}
+	if err := authority.Retire(s.caDir, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.authority.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	var problem *v1.Problem
+	if _, err := s.client.Enroll(t.Context(), e); !errors.As(err, &problem) || problem.Status != http.StatusConflict || problem.Field != "csr" {
+		t.Errorf("%v", err)
 	}
 }
 
