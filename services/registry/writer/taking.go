@@ -28,7 +28,13 @@ type taken struct {
 func (w *Writer) newTaking(ctx context.Context, beside *sync.WaitGroup) *taking {
 	state := <-w.turn
 	defer func() { w.turn <- state }()
-	return &taking{w: w, ctx: ctx, beside: beside, done: make(chan taken, 1), after: state.Snapshot().Event + w.settings.SnapshotEvery}
+	return &taking{w: w, ctx: ctx, beside: beside, done: make(chan taken, 1), after: state.Snapshot().Event + w.every(state)}
+}
+
+// every is after how many events the next snapshot is due. A large one is written less often: what is then folded at a
+// start is still an eighth of the fleet at most, and a million devices are a quarter of a gigabyte each time.
+func (w *Writer) every(state *decide.State) uint64 {
+	return max(w.settings.SnapshotEvery, uint64(state.Counts().Devices)/8)
 }
 
 // begin takes a snapshot if one is due. The rounds go on.
@@ -63,7 +69,9 @@ func (t *taking) end(ctx context.Context, out *eventlog.Writer, s taken) error {
 		t.after = t.w.lastEvent() + t.w.settings.SnapshotEvery/10
 		return nil
 	}
-	t.after = s.Event + t.w.settings.SnapshotEvery
+	state := <-t.w.turn
+	t.after = s.Event + t.w.every(state)
+	t.w.turn <- state
 	return t.w.name(ctx, out, s)
 }
 

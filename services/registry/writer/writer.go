@@ -61,7 +61,7 @@ type Settings struct {
 	// Beat is how often a writer renews its lease, and Stale how long a lease that is not renewed keeps standbys away; 0
 	// is 2 s and 8 s.
 	Beat, Stale time.Duration
-	// SnapshotEvery is after how many events a snapshot is taken, and SnapshotAtStop how many make one worth its while
+	// SnapshotEvery is after how many events a snapshot is taken at the earliest, and SnapshotAtStop how many make one worth its while
 	// when the writer stops; 0 is 50,000 and 1,000.
 	SnapshotEvery, SnapshotAtStop uint64
 }
