@@ -254,7 +254,7 @@ func why(detail string) string {
 		return "no answer"
 	}
 	detail = strings.TrimPrefix(detail, writer.ErrUnavailable.Error()+": ")
-	return "“" + detail[:min(len(detail), 60)] + "”"
+	return "“" + detail[:min(len(detail), 46)] + "”"
 }
 
 // hear reads an answer; the mutex is held for what it finds.

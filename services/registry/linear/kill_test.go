@@ -53,13 +53,15 @@ func TestTortureARegistryThatIsKilledIsLinearizable(t *testing.T) {
 			at = points[kill]
 			at.Nth = 1
 		} else if random.IntN(4) > 0 {
-			at = points[random.IntN(len(points))]
-			at.Nth = 1 + random.Int32N(30)
+			at = draw(random)
 		}
 		p := s.start("registry", at, syscall.SIGKILL)
 		before := f.written(0)
 		present.Store(p)
 		life := time.Duration(50+random.IntN(450)) * time.Millisecond
+		if at.Nth > 0 {
+			life += 500 * time.Millisecond
+		}
 		select {
 		case <-p.exited:
 			died[at.String()]++

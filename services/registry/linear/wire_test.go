@@ -3,6 +3,7 @@ package linear
 import (
 	"context"
 	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/signal"
@@ -41,6 +42,25 @@ var points = func() []point {
 	}
 	return append(all, point{Phase: replying})
 }()
+
+// draw is a point, and how often it is to be passed: a registry opens once and writes for long.
+func draw(random *rand.Rand) point {
+	p := points[random.IntN(len(points))]
+	often := int32(20)
+	switch p.Key {
+	case kmsg.InitProducerID.Int16():
+		often = 1
+	case kmsg.OffsetFetch.Int16(), kmsg.OffsetCommit.Int16():
+		often = 2
+	case kmsg.ListOffsets.Int16(), kmsg.Fetch.Int16():
+		often = 8
+	}
+	if p.Phase == replying {
+		often = 40
+	}
+	p.Nth = 1 + random.Int32N(often)
+	return p
+}
 
 func (p point) String() string {
 	if p.Phase == replying {

@@ -59,8 +59,7 @@ func TestTortureARegistryThatWakesUpAfterAnotherTookOverIsFenced(t *testing.T) {
 		for int(woken.Load()) < wanted {
 			trap := point{}
 			if random.IntN(4) > 0 {
-				trap = points[random.IntN(len(points))]
-				trap.Nth = 1 + random.Int32N(20)
+				trap = draw(random)
 			}
 			starting.Lock()
 			p := s.start(at.name, trap, syscall.SIGSTOP)
