@@ -35,6 +35,7 @@ func Document() ([]byte, error) {
 			Description: "The registry of a fleet: its devices, their identities, who may change them, and why each change was made. " +
 				"Every change that is already so answers 200 and is not written again, so whoever got no answer asks again.",
 		},
+		Servers: []*huma.Server{{URL: "/", Description: "Where this document was fetched"}},
 		Components: &huma.Components{
 			Schemas:         schemas,
 			SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "An operator's token"}},
