@@ -120,11 +120,11 @@ func onOff(on bool) string {
 }
 
 // bodyJSON is a body by its names on the wire, bytes in hex. Equal bodies give equal text.
-func bodyJSON(body event.Body) json.RawMessage {
+func (s shapes) bodyJSON(body event.Body) json.RawMessage {
 	if _, unknown := body.(event.Unknown); unknown {
 		return nil
 	}
-	raw, err := marshal(plain(reflect.ValueOf(body)))
+	raw, err := marshal(s.plain(reflect.ValueOf(body)))
 	if err != nil {
 		return nil // plain gives nothing that JSON has not
 	}
@@ -132,12 +132,12 @@ func bodyJSON(body event.Body) json.RawMessage {
 }
 
 // plain makes of a value what JSON shows as the wire has it.
-func plain(v reflect.Value) any {
+func (s shapes) plain(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Struct:
 		out := map[string]any{}
-		for name, i := range fields(v.Type()) {
-			out[name] = plain(v.Field(i))
+		for name, i := range s.of(v.Type()) {
+			out[name] = s.plain(v.Field(i))
 		}
 		return out
 	case reflect.Slice:
@@ -146,7 +146,7 @@ func plain(v reflect.Value) any {
 		}
 		out := make([]any, v.Len())
 		for i := range out {
-			out[i] = plain(v.Index(i))
+			out[i] = s.plain(v.Index(i))
 		}
 		return out
 	}

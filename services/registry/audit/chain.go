@@ -32,6 +32,7 @@ type Verifier struct {
 	kept     []*Kept
 	line     func(offset int64) int // where an offset stands in an export
 	holes    []Hole
+	shapes   shapes
 }
 
 // stray is a record that does not follow the chain's tip, with those that follow it; or one that cannot be read.
@@ -51,7 +52,7 @@ type span struct {
 
 // NewVerifier begins at the beginning of a log. The heads that were kept are looked for on the way.
 func NewVerifier(kept ...*Kept) *Verifier {
-	return &Verifier{past: make([]node, 0, 1024), later: map[string]uint64{}, kept: kept}
+	return &Verifier{past: make([]node, 0, 1024), later: map[string]uint64{}, kept: kept, shapes: shapes{}}
 }
 
 // Part says that what comes is a part of a log: its first event is believed to follow what it names.
@@ -71,7 +72,7 @@ func (v *Verifier) Add(rec Record) (e event.Registry, linked bool, err error) {
 	for _, k := range v.kept {
 		k.look(at)
 	}
-	if key, yes := disguised(e, rec.Value); yes {
+	if key, yes := v.shapes.disguised(e, rec.Value); yes {
 		v.find(Finding{Kind: Disguised, Offset: at.offset, Event: at.n,
 			Expected: fmt.Sprintf("the body of an event of type %s", rec.Type), Stands: fmt.Sprintf("a body with the key %.64q, which such an event has not", key)})
 	}

@@ -58,12 +58,13 @@ func (e Entry) String() string {
 type Reader struct {
 	names  names
 	named  func(no uint32) (string, bool)
+	shapes shapes
 	follow string // a device
 	cohort string // its, by now
 }
 
 // NewReader knows no device yet.
-func NewReader() *Reader { return &Reader{} }
+func NewReader() *Reader { return &Reader{shapes: shapes{}} }
 
 // Follow makes Concerns true of what is about the device, and of what was said of its cohort while it was in it.
 func (r *Reader) Follow(device string) { r.follow = device }
@@ -90,7 +91,7 @@ func (r *Reader) Entry(rec Record, e event.Registry, linked bool, err error) Ent
 		return at
 	}
 	at.Event, at.Time, at.Who, at.Why = e.N, time.UnixMilli(e.Time).UTC(), e.Who, e.Why
-	at.Body = bodyJSON(e.Body)
+	at.Body = r.shapes.bodyJSON(e.Body)
 	if linked { // a foreign event must not rename a device
 		r.learn(e.Body)
 	}

@@ -23,11 +23,10 @@ var ErrExport = errors.New("this is no export of the registry's log")
 
 // quoted is a line of an export as it was read: what it says of a record.
 type quoted struct {
-	line  int
-	rec   Record
-	says  []string // cells, to be held against what the record says itself
-	hash  string
-	empty bool // no value: nothing can be proved
+	line int
+	rec  Record
+	says []string // cells, to be held against what the record says itself
+	hash string
 }
 
 // VerifyExport reads an export and holds each line to its own value, and the values to each other as Verifier does.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -74,27 +75,49 @@ func (r Record) read() (event.Registry, node, error) {
 
 // disguised says whether the body has keys that an event of the record's type has not. The type is a header, which the
 // chain does not cover: an event under another type's name would pass unseen.
-func disguised(e event.Registry, value []byte) (key string, yes bool) {
+func (s shapes) disguised(e event.Registry, value []byte) (key string, yes bool) {
 	if _, unknown := e.Body.(event.Unknown); unknown {
 		return "", false
 	}
-	var envelope struct {
-		Body map[string]msgpack.RawMessage `msgpack:"body"`
-	}
-	if err := msgpack.Unmarshal(value, &envelope); err != nil {
-		return "", false // it was decoded before: this is not reached
-	}
-	known := fields(reflect.TypeOf(e.Body))
-	for key := range envelope.Body {
-		if _, ok := known[key]; !ok {
-			return key, true
+	has := s.of(reflect.TypeOf(e.Body))
+	// It was decoded before, within its bounds: no error is reached here.
+	dec := msgpack.NewDecoder(bytes.NewReader(value))
+	_ = each(dec, func(name string) error {
+		if name != "body" {
+			return dec.Skip()
 		}
-	}
-	return "", false
+		return each(dec, func(name string) error {
+			if _, ok := has[name]; !ok && !yes {
+				key, yes = name, true
+			}
+			return dec.Skip()
+		})
+	})
+	return key, yes
 }
 
-// fields are a body's names on the wire, with the places of their fields.
-func fields(t reflect.Type) map[string]int {
+// each calls fn with each key of a map; fn takes the value.
+func each(dec *msgpack.Decoder, fn func(key string) error) error {
+	n, err := dec.DecodeMapLen()
+	for range n {
+		var key string
+		if key, err = dec.DecodeString(); err == nil {
+			err = fn(key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// shapes are bodies' names on the wire, with the places of their fields, of the types that were met.
+type shapes map[reflect.Type]map[string]int
+
+func (s shapes) of(t reflect.Type) map[string]int {
+	if was, ok := s[t]; ok {
+		return was
+	}
 	out := make(map[string]int, t.NumField())
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("msgpack"), ",")
@@ -102,6 +125,7 @@ func fields(t reflect.Type) map[string]int {
 			out[name] = i
 		}
 	}
+	s[t] = out
 	return out
 }
 
