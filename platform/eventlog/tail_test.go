@@ -48,6 +48,8 @@ func TestTailEndsAtTheEndAndBeginsWhereItIsTold(t *testing.T) {
 	}{
 		"from the start": {TailSettings{}, []string{"0", "1", "2", "3", "4"}},
 		"the last two":   {TailSettings{Last: 2}, []string{"3", "4"}},
+		"from offset 3":  {TailSettings{From: 3}, []string{"3", "4"}},
+		"from the end":   {TailSettings{From: 9}, []string{}},
 		"the last nine":  {TailSettings{Last: 9}, []string{"0", "1", "2", "3", "4"}},
 		"since a day":    {TailSettings{Since: day.AddDate(0, 0, 3)}, []string{"3", "4"}},
 		"since tomorrow": {TailSettings{Since: day.AddDate(1, 0, 0)}, []string{}},

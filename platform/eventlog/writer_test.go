@@ -67,6 +67,9 @@ func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
 	}
 	young := writer(t, cfg)
 	for range 2 { // the second time it does not even ask
+		if !old.Place().Before(young.Place()) || young.Place().Before(old.Place()) {
+			t.Errorf("%+v comes after %+v", young.Place(), old.Place())
+		}
 		if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) || !errors.Is(err, ErrReopen) {
 			t.Errorf("the former writer: %v", err)
 		}
