@@ -116,6 +116,9 @@ func (s *State) Offset() int64 { return s.offset }
 // Pass says that the log was read up to an offset: what lies there may be no event.
 func (s *State) Pass(offset int64) { s.offset = max(s.offset, offset) }
 
+// Stand says where the next record is, once the log has told: what was folded before it was written had its offset guessed.
+func (s *State) Stand(offset int64) { s.offset = offset }
+
 // follow keeps what stands beside the roster up with it.
 func (s *State) follow(change roster.Change) {
 	switch b := change.Body.(type) {

@@ -212,7 +212,7 @@ func TestAStandbyTakesTheDeadWritersPlace(t *testing.T) {
 		if time.Since(died) > 15*time.Second {
 			t.Fatalf("no takeover within 15 s: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond) // as a client would ask again
+		<-time.After(20 * time.Millisecond) // as a client would ask again
 	}
 	t.Logf("the standby decides after %v", time.Since(died))
 	standsIn(t, cfg, said)
@@ -245,7 +245,7 @@ func TestAZombieIsFencedAndThereIsOneHistory(t *testing.T) {
 			if soon(t).Err() != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		if i == 10 {
 			p.signal(t, syscall.SIGCONT)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,8 @@ import (
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/outage"
 	"muster.dev/platform/principals"
+	"muster.dev/proto/event"
+	"muster.dev/proto/record"
 	"muster.dev/services/registry/decide"
 )
 
@@ -87,6 +90,7 @@ type Writer struct {
 	state  *decide.State  // the one that is published; nil is none
 	place  eventlog.Place // that this process took last and was not fenced from
 	fresh  bool           // it has not yet had the place
+	lead   int64          // offsets that the log's broker takes before a transaction's first record
 }
 
 type request struct {
@@ -342,7 +346,7 @@ func (w *Writer) round(ctx context.Context, out *eventlog.Writer, batch []*reque
 	now := w.now()
 	var records []*kgo.Record
 	results := make([]result, len(batch))
-	first := state.Offset()
+	first := state.Offset() + w.lead
 	for i, r := range batch {
 		if r.ctx.Err() != nil {
 			results[i].err = fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(r.ctx))
@@ -355,6 +359,9 @@ func (w *Writer) round(ctx context.Context, out *eventlog.Writer, batch []*reque
 			continue
 		}
 		results[i].outcome = outcome
+		if len(outcome.Events) > 0 {
+			state.Pass(first)
+		}
 		for _, e := range outcome.Events {
 			rec, err := state.Extend(now, r.who, r.why, e)
 			if err != nil {
@@ -397,7 +404,7 @@ func (w *Writer) confirm(ctx context.Context, state *decide.State, batch []*requ
 		w.answer(batch, nil, fmt.Errorf("%w: %w", ErrUnavailable, err))
 		return nil // the state is not ahead of the log
 	}
-	if end > position {
+	if end > position && !w.idle(ctx, end) {
 		err := fmt.Errorf("%w: it ends at offset %d, %d was expected", errForeign, end, position)
 		w.answer(batch, nil, fmt.Errorf("%w: %w", ErrUnavailable, err))
 		return err
@@ -406,8 +413,30 @@ func (w *Writer) confirm(ctx context.Context, state *decide.State, batch []*requ
 	return nil
 }
 
+// idle says whether what the log holds beyond the state, up to its end, is nothing that counts.
+func (w *Writer) idle(ctx context.Context, end int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
+	defer cancel()
+	last := w.lastEvent()
+	if committed, err := w.leases.end(ctx); err != nil || committed < end {
+		return false
+	}
+	return w.completeState(ctx) == nil && w.lastEvent() == last && w.position.Load() >= end
+}
+
 // errForeign: what was written is in the log, and so is something that the state does not hold.
 var errForeign = errors.New("the log holds what was not written here")
+
+// dated says of a record that the state remembers its offset.
+func dated(rec *kgo.Record) bool {
+	return slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool {
+		if h.Key != record.HeaderType {
+			return false
+		}
+		ceType := string(h.Value)
+		return ceType == event.TypeProfileDefined || ceType == event.TypeMetricAdded || ceType == event.TypeSchemaDefined
+	})
+}
 
 // append writes records that the state holds already, from an offset on, and passes the transaction's end.
 func (w *Writer) append(ctx context.Context, out *eventlog.Writer, state *decide.State, first int64, records []*kgo.Record) error {
@@ -419,11 +448,17 @@ func (w *Writer) append(ctx context.Context, out *eventlog.Writer, state *decide
 	if err := out.Append(write, records); err != nil {
 		return err
 	}
-	if records[0].Offset != first || records[len(records)-1].Offset != first+int64(len(records))-1 {
-		// Revisions are offsets: the state has others than every reader of the log.
-		return fmt.Errorf("%w: offset %d was to be %d", errForeign, records[0].Offset, first)
+	last := records[len(records)-1]
+	if records[0].Offset != first || last.Offset != first+int64(len(records))-1 {
+		// Some brokers give an offset to a transaction's beginning, and what does not chain takes one too. No reader of
+		// the log sees an event there: whoever could have written one has the place, and then this was not taken.
+		w.lead = max(0, records[0].Offset-(first-w.lead))
+		if slices.ContainsFunc(records, dated) {
+			// Revisions are offsets: the state has others than every reader of the log.
+			return fmt.Errorf("%w: offset %d was to be %d", errForeign, records[0].Offset, first)
+		}
 	}
-	state.Pass(records[len(records)-1].Offset + 2) // the transaction's end takes one
+	state.Stand(last.Offset + 2) // the transaction's end takes one
 	w.position.Store(state.Offset())
 	return nil
 }

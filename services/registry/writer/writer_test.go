@@ -91,6 +91,9 @@ func fold(t *testing.T, cfg eventlog.Config) *roster.State {
 	s := roster.NewState()
 	err := eventlog.Tail(soon(t), cfg, eventlog.TailSettings{Topics: []string{record.TopicRegistry}}, func(rec *kgo.Record) error {
 		_, err := s.ApplyRecord(rec)
+		if string(rec.Value) == "x" {
+			return nil
+		}
 		return err
 	})
 	if err != nil {
@@ -319,5 +322,65 @@ func TestAZombieAnswersNothingFromWhatItKnew(t *testing.T) {
 		if out, err := old.Do(soon(t), "old", "", c); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%+v was answered %+v, %v", c, out, err)
 		}
+	}
+}
+
+// What is in the log and counts for nothing takes offsets, as the beginning of a transaction does at some brokers.
+func TestOffsetsThatHoldNothingStopNothing(t *testing.T) {
+	cfg := onLog(t)
+	client, err := kgo.NewClient(cfg.Options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	w, _ := run(t, cfg)
+	hole := func() {
+		t.Helper()
+		if err := client.ProduceSync(soon(t), &kgo.Record{Topic: record.TopicRegistry, Value: []byte("x")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Do(soon(t), "test", "", enrol("a")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		for range 3 - i {
+			hole()
+		}
+		if out, err := w.Do(soon(t), "test", "", enrol(fmt.Sprint("b", i))); err != nil || int(out.No) != i+2 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+	// Where no hole is, it was guessed wrong, and is found right.
+	if _, err := w.Do(soon(t), "test", "", enrol("c")); err != nil {
+		t.Fatal(err)
+	}
+	if end, err := (leases{adm(t, cfg)}).end(soon(t)); err != nil || w.Position() != end {
+		t.Errorf("position %d, the log ends at %d, %v", w.Position(), end, err)
+	}
+	if n := testutil.ToFloat64(w.metrics.refolds); n != 0 {
+		t.Errorf("refolded %v times", n)
+	}
+	hole()
+	if _, err := w.Do(soon(t), "test", "", enrol("a")); err != nil { // which needs no event
+		t.Fatal(err)
+	}
+	// The offset of a schema is its revision, and must be that of the log.
+	for i := range 3 {
+		out, err := w.Do(soon(t), "test", "", decide.DefineSchema{Metrics: []decide.Metric{{Name: fmt.Sprint("m", i)}}})
+		if err != nil || int(out.Schema) != i+1 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+	if err := w.Sync(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	want := fold(t, cfg)
+	if err := w.View(soon(t), func(s *decide.State) {
+		if s.Rev() != want.Rev() || s.Counts() != want.Counts() {
+			t.Errorf("revision %d of %+v, the log has %d of %+v", s.Rev(), s.Counts(), want.Rev(), want.Counts())
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
