@@ -61,8 +61,8 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 		p.challenge = true
 		return answer{}, p
 	}
-	if wait := e.failures.empty(a.subject); wait > 0 {
-		return answer{}, slower(wait, "too many attempts in the name of this device were refused")
+	if wait := e.failures.empty(failing{a.subject, prefix(r.RemoteAddr)}); wait > 0 {
+		return answer{}, slower(wait, "too many attempts in the name of this device were refused from this address")
 	}
 	request, err := read(w, r)
 	if err != nil {
@@ -88,8 +88,8 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 		return answer{}, err
 	}
 	a.subject = string(device)
-	if wait := e.failures.empty(a.subject); wait > 0 {
-		return answer{}, slower(wait, "too many attempts in the name of this device were refused")
+	if wait := e.failures.empty(failing{a.subject, prefix(r.RemoteAddr)}); wait > 0 {
+		return answer{}, slower(wait, "too many attempts in the name of this device were refused from this address")
 	}
 	serial, spki := leaf.SerialNumber.Text(16), sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	var standing roster.Standing

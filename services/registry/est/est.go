@@ -27,7 +27,8 @@ const (
 	maxHeaders    = 16 << 10
 	decideTimeout = 8 * time.Second // how long a request waits for its decision to stand in the log
 
-	// Refusals of one subject: a device that loops with a wrong password is slowed down, and its neighbours are not.
+	// Refusals of one subject from one address: a device that loops with a wrong password is slowed down, its neighbours are
+	// not, and neither is it by a stranger elsewhere who calls himself by its name.
 	failRate  = 1.0
 	failBurst = 10
 )
@@ -53,7 +54,7 @@ type EST struct {
 	material  *material
 	now       func() time.Time
 	requests  *rates[netip.Prefix]
-	failures  *rates[string]
+	failures  *rates[failing]
 	attribute []byte
 	makers    makers
 	server    *http.Server
@@ -69,7 +70,7 @@ func New(s Settings) (*EST, error) {
 	if e.now == nil {
 		e.now = time.Now
 	}
-	e.requests, e.failures = newRates[netip.Prefix](s.Rate, s.Burst, e.now), newRates[string](failRate, failBurst, e.now)
+	e.requests, e.failures = newRates[netip.Prefix](s.Rate, s.Burst, e.now), newRates[failing](failRate, failBurst, e.now)
 	var err error
 	if e.attribute, err = wanted(); err != nil {
 		return nil, err
@@ -167,6 +168,12 @@ func (e *EST) routes() http.Handler {
 	return mux
 }
 
+// failing is whose refusals are counted.
+type failing struct {
+	subject string
+	from    netip.Prefix
+}
+
 // attempt gathers who asks, for the refusal if it comes to that.
 type attempt struct{ subject string }
 
@@ -216,7 +223,7 @@ func (e *EST) refuse(w http.ResponseWriter, r *http.Request, operation, subject 
 		host, _, _ := net.SplitHostPort(r.RemoteAddr) // the server's own: it has a port
 		e.refusals.Note(refusals.Attempt{What: operation, Subject: subject, Reason: p.says, Source: host})
 		if subject != "" && p.status != http.StatusTooManyRequests {
-			e.failures.take(subject)
+			e.failures.take(failing{subject, prefix(r.RemoteAddr)})
 		}
 	}
 	h := w.Header()
