@@ -38,10 +38,11 @@ type order struct {
 type request struct {
 	Op     op
 	Device string
-	CSR    []byte // DER
-	Serial string // that the draft is to have
-	With   string // serial of the certificate that is presented or revoked
-	Key    [32]byte
+	CSR    []byte    // DER
+	Serial string    // that the draft is to have
+	With   string    // serial of the certificate that is presented or revoked; a password's id
+	Key    [32]byte  // of the certificate that is presented; a password's hash
+	Until  time.Time // when a password ends
 	Synced bool
 }
 
@@ -142,17 +143,24 @@ func (r *registry) answer(q request) reply {
 		command = decide.RevokeDevice{Device: id}
 	case revokeCertificate:
 		command = decide.RevokeCertificate{Serial: q.With}
-	case enrol, renew:
+	case defineLine:
+		command = decide.DefineLine{Label: "boilers", Cohort: "c"}
+	case makePassword:
+		command = decide.MakePassword{ID: q.With, Hash: q.Key, Label: "boilers", Prefix: "boiler-", NotAfter: q.Until, Uses: 1}
+	case enrol, renew, enrolByPassword:
 		var err error
 		if csr, err = authority.ParseRequestDER(q.CSR); err != nil {
 			return reply{Refused: true, Detail: "fault: " + err.Error()}
 		}
 		draft := decide.Certificate(r.authority.Draft(csr))
 		draft.Serial = q.Serial
-		if q.Op == enrol {
+		switch q.Op {
+		case enrol:
 			command = decide.Enrol{Device: id, Cohort: "c", Certificate: draft}
-		} else {
+		case renew:
 			command = decide.Reenrol{Device: id, Serial: q.With, SPKI: q.Key, Certificate: draft}
+		case enrolByPassword:
+			command = decide.EnrolByPassword{User: q.Device, Secret: q.Key, Certificate: draft}
 		}
 	}
 	out, err := r.writer.Do(ctx, "trial", "a trial", command)

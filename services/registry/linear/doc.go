@@ -13,4 +13,6 @@
 // old, of a standby as of a process that was stopped and still believes that it is the writer. It is held to less: it
 // shows the state at one place of the log, as the log itself says, and none that is before what the same process has
 // shown or acknowledged to anybody.
+//
+// Passwords bind devices to each other, which a model of one device cannot say; they have a trial of their own.
 package linear

@@ -35,6 +35,10 @@ const (
 	revokeDevice      op = "revoke device"
 	revokeCertificate op = "revoke certificate"
 	look              op = "look"
+	// Those of passwords.
+	defineLine      op = "define line"
+	makePassword    op = "make password"
+	enrolByPassword op = "enrol by password"
 )
 
 // heard is what a client was answered.
