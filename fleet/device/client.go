@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -85,6 +86,26 @@ type Unsure struct {
 func (u *Unsure) Error() string { return "not confirmed: " + u.Cause.Error() }
 func (u *Unsure) Unwrap() error { return u.Cause }
 
+// Barred says that the gateway refuses the device's certificate: sending the same again with it helps nobody.
+type Barred struct{ Cause error }
+
+func (b *Barred) Error() string {
+	return "the gateway refuses the device's certificate: it was revoked, replaced or has ended, or is another fleet's; ask an operator, and enrol again: " + b.Cause.Error()
+}
+func (b *Barred) Unwrap() error { return b.Cause }
+
+// barred are the alerts by which a peer refuses a certificate (RFC 8446 section 6.2), as crypto/tls words them.
+var barred = []string{
+	"tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate", "tls: unknown certificate",
+	"tls: unknown certificate authority", "tls: access denied", "tls: certificate required",
+}
+
+// isBarred finds a peer's alert; crypto/tls has no type for it.
+func isBarred(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && slices.Contains(barred, op.Err.Error())
+}
+
 // Client posts one device's messages. It may be used by several goroutines; order is then the caller's.
 type Client struct {
 	cfg       Config
@@ -125,7 +146,7 @@ func NewClient(cfg Config, id Identity) (*Client, error) {
 // Close drops the connection.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Post makes one attempt. The error is a *Refusal, an *Unsure, or the end of ctx, which is unsure too.
+// Post makes one attempt. The error is a *Refusal, a *Barred, an *Unsure, or the end of ctx, which is unsure too.
 func (c *Client) Post(ctx context.Context, body []byte) (Receipt, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -136,6 +157,9 @@ func (c *Client) Post(ctx context.Context, body []byte) (Receipt, error) {
 	if err != nil {
 		if ctx.Err() != nil {
 			return Receipt{}, context.Cause(ctx)
+		}
+		if isBarred(err) {
+			return Receipt{}, &Barred{err}
 		}
 		return Receipt{}, &Unsure{Cause: fmt.Errorf("posting to the gateway: %w", err)}
 	}

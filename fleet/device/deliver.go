@@ -10,7 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// Deliver posts body again and again until it is stored or refused, or ctx ends. retried, if not nil, hears of
+// Deliver posts body again and again until it is stored or refused, the certificate is refused, or ctx ends. retried, if not nil, hears of
 // each attempt that was not answered for.
 func (c *Client) Deliver(ctx context.Context, body []byte, retried func(*Unsure)) (Receipt, error) {
 	pause := backoff.NewExponentialBackOff(

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // Message is one encoded batch under its key.
@@ -87,11 +88,21 @@ func (o *Outbox) Run(ctx context.Context) {
 			retried(nil)
 			r, err = o.client.Deliver(ctx, m.Body, retried)
 		}
+		var barred *Barred
+		if errors.As(err, &barred) {
+			// The messages are kept: it is the certificate that is refused, and an operator may mend that.
+			retried(nil)
+			o.putBack()
+			select {
+			case <-time.After(o.client.cfg.LastPause):
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
 		var refusal *Refusal
 		if err != nil && !errors.As(err, &refusal) {
-			o.mu.Lock()
-			o.flying = false
-			o.mu.Unlock()
+			o.putBack()
 			return // ctx ended
 		}
 		o.mu.Lock()
@@ -128,6 +139,13 @@ func (o *Outbox) next() (Message, bool) {
 	}
 	o.flying = true
 	return o.queue[0], true
+}
+
+// putBack says that the first message is on its way no more.
+func (o *Outbox) putBack() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.flying = false
 }
 
 func (o *Outbox) count(f func(*Counts)) {
