@@ -69,7 +69,7 @@ fuzz: ## each fuzz target for FUZZTIME
 .PHONY: test-kafka
 test-kafka: engine ## what speaks to the log, on a real one: .ci/kafka/run make test-kafka
 	@[ -n "$${MUSTER_TEST_KAFKA:-}" ] || { echo "MUSTER_TEST_KAFKA names no broker; .ci/kafka/run make test-kafka starts one"; exit 2; }
-	go test -count=1 -p 1 -timeout 15m ./platform/eventlog/... ./platform/roster ./platform/principals ./services/registry ./services/registry/topics ./services/registry/writer ./services/ingest ./services/ingest/sink
+	go test -count=1 -p 1 -timeout 15m ./platform/eventlog/... ./platform/roster ./platform/principals ./services/registry ./services/registry/topics ./services/registry/writer ./services/registry/linear ./services/ingest ./services/ingest/sink
 
 bench: engine ## the figures, beside the machine's floor of the same run
 	@mkdir -p bin

@@ -90,7 +90,12 @@ func (s *State) revokeCertificate(b event.CertificateRevoked, dry bool) (Change,
 	if !dry && !device.Certificates[i].Revoked {
 		device = s.devices.edit(b.No)
 		all := slices.Clone(device.Certificates)
-		all[i].Revoked = true
+		// Its key ends with it: whoever has that has no use for the device's other certificates of it either.
+		for j := range all {
+			if j == i || all[j].SPKI == all[i].SPKI && all[i].SPKI != [32]byte{} {
+				all[j].Revoked = true
+			}
+		}
 		device.Certificates = all
 	}
 	return Change{Device: s.seen(device)}, nil

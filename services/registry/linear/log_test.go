@@ -141,10 +141,18 @@ func (c *chronicle) follow(change roster.Change) {
 		if _, twice := c.ended[b.Serial]; !twice {
 			c.ended[b.Serial] = n
 		}
-		for _, p := range c.given[device] {
-			if p.serial == b.Serial {
-				c.keys[p.spki] = true
+		of := func(p paper) bool { return p.serial == b.Serial }
+		if i := slices.IndexFunc(c.given[device], of); i >= 0 {
+			key := c.given[device][i].spki
+			c.keys[key] = true
+			for _, p := range c.given[device] {
+				if p.spki != key {
+					continue
+				}
 				c.dead = append(c.dead, p)
+				if c.ended[p.serial] == 0 {
+					c.ended[p.serial] = n
+				}
 			}
 		}
 	case event.SnapshotTaken:

@@ -144,8 +144,13 @@ func (d device) apply(a ask) (device, heard) {
 		if i < 0 {
 			return d, heard{Said: refused}
 		}
-		d.Certificates[i].Revoked = true
-		d.dead[keyOf(d.Certificates[i].CSR)] = true
+		key := keyOf(d.Certificates[i].CSR)
+		for j := range d.held() {
+			if keyOf(d.Certificates[j].CSR) == key {
+				d.Certificates[j].Revoked = true
+			}
+		}
+		d.dead[key] = true
 	}
 	return d, heard{Said: done}
 }
