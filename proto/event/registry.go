@@ -49,6 +49,7 @@ type link struct {
 	Time int64              `msgpack:"time"`
 	Who  string             `msgpack:"who"`
 	Why  string             `msgpack:"why"`
+	Type string             `msgpack:"type,omitempty"` // as the header says it, for the chain to cover; events of old have none
 	Body msgpack.RawMessage `msgpack:"body"`
 }
 
@@ -67,7 +68,7 @@ func (e Registry) Encode() (value []byte, headers []Header, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("write %s: %w", e.Body.Type(), err)
 	}
-	value, err = encode(link{V: Version, N: e.N, Prev: e.Prev[:], Time: e.Time, Who: e.Who, Why: e.Why, Body: body})
+	value, err = encode(link{V: Version, N: e.N, Prev: e.Prev[:], Time: e.Time, Who: e.Who, Why: e.Why, Type: e.Body.Type(), Body: body})
 	if err != nil {
 		return nil, nil, fmt.Errorf("write %s: %w", e.Body.Type(), err)
 	}
@@ -153,6 +154,9 @@ func decodeRegistry(headers []Header, value []byte) (Registry, *batch.Error) {
 	}
 	if ceType == "" {
 		return Registry{}, refuse(batch.Malformed, record.HeaderType, "is missing: the record is no event", 0)
+	}
+	if l.Type != "" && l.Type != ceType {
+		return Registry{}, refuse(batch.Malformed, record.HeaderType, fmt.Sprintf("is %.80q, and the event says that it is %.80q", ceType, l.Type), 0)
 	}
 	var err *batch.Error
 	if e.Body, err = decodeBody(ceType, l.Body); err != nil {

@@ -58,13 +58,47 @@ func TestGoldenRegistryEventsDecodeForEver(t *testing.T) {
 	events, values, headers := declared(t)
 	for i, e := range events {
 		_, name, _ := strings.Cut(strings.TrimSuffix(e.Body.Type(), ".v1"), "registry.")
-		value, means := golden(t, name+".registry")
+		value, means := golden(t, name+"-typed.registry")
 		got, err := event.DecodeRegistry(headers[i], value)
 		if err != nil || !reflect.DeepEqual(got, e) || means != e.Body.Type()+"\n" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		if !bytes.Equal(values[i], value) {
 			t.Errorf("%s is written otherwise now: % x", name, values[i])
+		}
+	}
+}
+
+// The first release did not write its type into an event; those events are in logs, and the chain goes on from them.
+func TestGoldenEventsThatDoNotSayTheirTypeDecodeForEver(t *testing.T) {
+	events, _, headers := declared(t)
+	var prev [32]byte
+	for i, e := range events {
+		_, name, _ := strings.Cut(strings.TrimSuffix(e.Body.Type(), ".v1"), "registry.")
+		value, means := golden(t, name+".registry")
+		got, err := event.DecodeRegistry(headers[i], value)
+		e.Prev = prev
+		if err != nil || !reflect.DeepEqual(got, e) || means != e.Body.Type()+"\n" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		prev = event.Chain(value)
+	}
+}
+
+// The chain covers a record's value, so what a record is stands in it: under another type's name it is no event.
+func TestAnEventUnderAnotherTypesNameIsRefused(t *testing.T) {
+	value, headers, err := event.Registry{N: 1, Body: event.PasswordWithdrawn{ID: "x-1"}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{event.TypeTokenWithdrawn, event.TypeDeviceRevoked, "muster.registry.of-a-later-release.v1"} {
+		for i := range headers {
+			if headers[i].Key == record.HeaderType {
+				headers[i].Value = []byte(other)
+			}
+		}
+		if e, err := event.DecodeRegistry(headers, value); err == nil || !strings.Contains(err.Error(), other) {
+			t.Errorf("%s: %+v, %v", other, e, err)
 		}
 	}
 }

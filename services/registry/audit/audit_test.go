@@ -209,7 +209,7 @@ var tamperings = []tampering{
 		h = slices.Clone(h)
 		h[12].Type = event.TypeDeviceRevoked // a move of pump-4 would be its end
 		return h
-	}, Disguised, 12, 13, 0, 15},
+	}, Changed, 12, 13, 0, 14},
 }
 
 func TestWhateverIsDoneToALogIsFoundAtItsPlace(t *testing.T) {

@@ -74,7 +74,8 @@ func (r Record) read() (event.Registry, node, error) {
 }
 
 // disguised says whether the body has keys that an event of the record's type has not. The type is a header, which the
-// chain does not cover: an event under another type's name would pass unseen.
+// chain does not cover where the event does not say it itself: one of the first release under another type's name would
+// pass unseen.
 func (s shapes) disguised(e event.Registry, value []byte) (key string, yes bool) {
 	if _, unknown := e.Body.(event.Unknown); unknown {
 		return "", false
