@@ -21,6 +21,8 @@ const (
 	mostKinds    = 16
 	mostText     = 256 // bytes of each part of an attempt
 	writeTimeout = 8 * time.Second
+	// stopTimeout bounds what is still written at a stop, all of it together: who stops the process waits.
+	stopTimeout = 4 * time.Second
 	// catchUp is how long a count waits for the next attempt of its kind before it is written without one.
 	catchUp = time.Minute
 
@@ -128,28 +130,32 @@ func (r *Room) more(what string) uint64 {
 	return n
 }
 
-// Run writes until ctx ends, and then what is in the queue.
+// Run writes until ctx ends, and then, for a short time, what is in the queue.
 func (r *Room) Run(ctx context.Context) error {
+	// What has begun is ended when the room is to stop, in the time that is left then.
+	writing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopTimeout, stop) })()
 	tick := time.NewTicker(catchUp)
 	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case a := <-r.queue:
+			r.write(writing, a)
+		case <-tick.C:
+			r.settle(writing)
+		case <-ctx.Done():
+		}
+	}
 	for {
 		select {
 		case a := <-r.queue:
-			r.write(ctx, a)
-		case <-tick.C:
-			r.settle(ctx)
-		case <-ctx.Done():
-			for {
-				select {
-				case a := <-r.queue:
-					if !r.write(ctx, a) {
-						return nil // the log is away, and this process is to end
-					}
-				default:
-					r.settle(ctx)
-					return nil
-				}
+			if !r.write(writing, a) {
+				return nil // the log is away, and this process is to end
 			}
+		default:
+			r.settle(writing)
+			return nil
 		}
 	}
 }
@@ -176,8 +182,7 @@ func (r *Room) settle(ctx context.Context) {
 }
 
 func (r *Room) write(ctx context.Context, a Attempt) bool {
-	// What has begun is ended when the room is to stop.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	more := r.more(a.What)
 	_, err := r.writer.Do(ctx, author, "an attempt was refused", decide.NoteRefusal{What: a.What, Subject: a.Subject, Reason: a.Reason, Source: a.Source, More: more})

@@ -24,6 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // room works on a log of its own; end stops it, and gives what it wrote.
 func room(t *testing.T, now func() time.Time) (r *Room, end func() []event.AttemptRefused) {
 	t.Helper()
+	r, _, end = roomAndWriter(t, now)
+	return r, end
+}
+
+func roomAndWriter(t *testing.T, now func() time.Time) (r *Room, stopWriter func(), end func() []event.AttemptRefused) {
+	t.Helper()
 	cfg := eventlog.Config{Brokers: logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1})}
 	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	w := writer.New(writer.Settings{Log: cfg, Logger: quiet, Metrics: reg})
@@ -41,9 +47,9 @@ func room(t *testing.T, now func() time.Time) (r *Room, end func() []event.Attem
 		t.Cleanup(stop)
 		return stop
 	}
-	start(w.Run)
+	stopWriter = start(w.Run)
 	stop := start(r.Run)
-	return r, func() (found []event.AttemptRefused) {
+	return r, stopWriter, func() (found []event.AttemptRefused) {
 		t.Helper()
 		stop()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -76,6 +82,49 @@ func TestEachAttemptIsOneEvent(t *testing.T) {
 	}
 	if len(got[1].Subject) > mostText {
 		t.Errorf("%d bytes of a subject", len(got[1].Subject))
+	}
+}
+
+func TestAStopDoesNotWaitForAWriterThatHasStopped(t *testing.T) {
+	r, stopWriter, end := roomAndWriter(t, nil)
+	stopWriter()
+	for range burst {
+		r.Note(Attempt{What: "simpleenroll", Subject: "pump-1", Reason: "wrong password", Source: "192.0.2.1"})
+	}
+	began := time.Now()
+	if got := end(); len(got) != 0 {
+		t.Errorf("%d events without a writer", len(got))
+	}
+	if took := time.Since(began); took > writeTimeout/2 {
+		t.Errorf("the stop took %v", took)
+	}
+}
+
+// A log that is away is waited for once, however many attempts are in the queue.
+func TestAStopDoesNotWaitForALogThatIsAwayAgainAndAgain(t *testing.T) {
+	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: []string{"127.0.0.1:1"}}, Logger: quiet, Metrics: reg})
+	r := New(Settings{Writer: w, Log: quiet, Metrics: reg})
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	for range burst {
+		r.Note(Attempt{What: "simpleenroll"})
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	for deadline := time.Now().Add(10 * time.Second); len(r.queue) == burst; {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is written")
+		}
+		<-time.After(time.Millisecond)
+	}
+	began := time.Now()
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > stopTimeout+time.Second {
+		t.Errorf("the stop took %v", took)
 	}
 }
 

@@ -42,6 +42,9 @@ const (
 // was done here.
 var ErrStandby = fmt.Errorf("%w: another process of the registry writes it, this one stands by", ErrUnavailable)
 
+// errEnded says that nobody decides here any more.
+var errEnded = fmt.Errorf("%w: this process of the registry stops", ErrUnavailable)
+
 // Role is what a process of the registry does.
 type Role string
 
@@ -84,6 +87,7 @@ type Writer struct {
 	// for with a ctx.
 	turn   chan *decide.State
 	opened chan struct{} // closed once Run has opened the leases
+	ended  chan struct{} // closed once Run has returned: nobody answers any more
 
 	// The rest is Run's.
 	leases leases
@@ -124,7 +128,7 @@ func New(s Settings) *Writer {
 		}
 	}
 	w := &Writer{settings: s, log: s.Log, logger: s.Logger, metrics: newMetrics(s.Metrics), now: s.Now,
-		requests: make(chan *request, maxRound), turn: make(chan *decide.State, 1), opened: make(chan struct{}), fresh: true}
+		requests: make(chan *request, maxRound), turn: make(chan *decide.State, 1), opened: make(chan struct{}), ended: make(chan struct{}), fresh: true}
 	w.role.Store(Standby)
 	if w.now == nil {
 		w.now = time.Now
@@ -140,11 +144,13 @@ func (w *Writer) Position() int64 { return w.position.Load() }
 
 // Do has a command decided, and its events written, in the name of who. A nil error says that the outcome stands in
 // the log. A *decide.Refusal says that nothing was written; ErrStandby too, and that another process is to be asked;
-// ErrUnavailable leaves it open.
+// ErrUnavailable leaves it open, and comes at once when Run has returned.
 func (w *Writer) Do(ctx context.Context, who, why string, command decide.Command) (decide.Outcome, error) {
 	r := &request{ctx: ctx, who: who, why: why, command: command, done: make(chan result, 1)}
 	select {
 	case w.requests <- r:
+	case <-w.ended:
+		return decide.Outcome{}, errEnded
 	case <-ctx.Done():
 		return decide.Outcome{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
@@ -153,6 +159,13 @@ func (w *Writer) Do(ctx context.Context, who, why string, command decide.Command
 		return out.outcome, out.err
 	case <-ctx.Done():
 		return decide.Outcome{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	case <-w.ended:
+	}
+	select {
+	case out := <-r.done: // before the end
+		return out.outcome, out.err
+	default:
+		return decide.Outcome{}, errEnded
 	}
 }
 
@@ -202,8 +215,9 @@ func (w *Writer) Sync(ctx context.Context) error {
 }
 
 // Run serves until ctx ends: it stands by while another process has the writer's place, takes it when that is silent, and
-// stands by again when it was fenced from it. Every fault of the log is waited out.
+// stands by again when it was fenced from it. Every fault of the log is waited out. It may be called once.
 func (w *Writer) Run(ctx context.Context) error {
+	defer close(w.ended)
 	leases, client, err := openLeases(w.log)
 	if err != nil {
 		return err

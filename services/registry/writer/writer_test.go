@@ -102,6 +102,28 @@ func fold(t *testing.T, cfg eventlog.Config) *roster.State {
 	return s
 }
 
+func TestWhoAsksAWriterThatStopsIsToldAtOnce(t *testing.T) {
+	nobody := eventlog.Config{Brokers: []string{"127.0.0.1:1"}}
+	w, stop := run(t, nobody)
+	waits, asked := soon(t), make(chan error, 1)
+	go func() {
+		_, err := w.Do(waits, "test", "", enrol("a"))
+		asked <- err
+	}()
+	for len(w.requests) == 0 && waits.Err() == nil {
+		<-time.After(time.Millisecond)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.Do(waits, "test", "", enrol("b"))
+	for _, err := range []error{<-asked, err} {
+		if !errors.Is(err, ErrUnavailable) || waits.Err() != nil {
+			t.Errorf("%v, and the time was over: %v", err, waits.Err())
+		}
+	}
+}
+
 func TestWhatWasAnsweredStandsInTheLog(t *testing.T) {
 	cfg := onLog(t)
 	w, stop := run(t, cfg)
