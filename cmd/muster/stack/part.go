@@ -26,6 +26,8 @@ type Site struct {
 	Dir     Dir
 	Ports   Ports
 	Devices int // simulated; 0 is none
+	// TrustDomain is the authority's; prepare finds it.
+	TrustDomain string
 }
 
 // Part is one process: what it is told, and what it runs. Its configuration is the service's own type, so that a

@@ -118,13 +118,14 @@ func prepare(s Site) error {
 	if err != nil {
 		return err
 	}
-	ca, err := authority.Init(s.Dir.CA(), authority.DefaultTrustDomain, options...)
+	ca, err := authority.Init(s.Dir.CA(), "", options...)
 	if err != nil {
 		return fmt.Errorf("making the certificate authority: %w", err)
 	}
 	if err := ensureServers(s.Dir, ca); err != nil {
 		return err
 	}
+	s.TrustDomain = ca.TrustDomain()
 	for _, p := range parts() {
 		content, err := p.write(s)
 		if err == nil {

@@ -106,12 +106,12 @@ type issuer struct {
 	signer crypto.Signer // nil where the key is not here any more
 }
 
-// Init makes what is missing of an authority for trustDomain in dir, and opens it. It is safe to repeat: what
-// exists is kept, and an interrupted Init is completed by the next. Keys that an older version left unsealed are sealed.
+// Init makes what is missing of an authority for trustDomain in dir, and opens it; "" is the one that dir is for, or
+// DefaultTrustDomain. It is safe to repeat: what exists is kept, and an interrupted Init is completed by the next. Keys that an older version left unsealed are sealed.
 // An authority made for another trust domain is an error, never replaced. Two concurrent calls on one directory are the
 // caller's to prevent.
 func Init(dir, trustDomain string, given ...Option) (*Authority, error) {
-	if len(trustDomain) > 253 || !trustDomains.MatchString(trustDomain) {
+	if trustDomain != "" && (len(trustDomain) > 253 || !trustDomains.MatchString(trustDomain)) {
 		return nil, fmt.Errorf("trust domain %q is not a host name in lower case", trustDomain)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -119,6 +119,12 @@ func Init(dir, trustDomain string, given ...Option) (*Authority, error) {
 	}
 	if err := checkDirectory(dir); err != nil {
 		return nil, err
+	}
+	if trustDomain == "" {
+		var err error
+		if trustDomain, err = trustDomainOf(dir); err != nil {
+			return nil, err
+		}
 	}
 	o := gather(dir, given)
 	now := time.Now()
@@ -145,6 +151,22 @@ func Init(dir, trustDomain string, given ...Option) (*Authority, error) {
 		return nil, fmt.Errorf("the authority in %s is for trust domain %q, not %q", dir, a.TrustDomain(), trustDomain)
 	}
 	return a, a.held.Load().publish(dir)
+}
+
+// trustDomainOf reads the trust domain that dir is for; DefaultTrustDomain where nothing is yet.
+func trustDomainOf(dir string) (string, error) {
+	if !exists(in(dir, RootFile)) {
+		return DefaultTrustDomain, nil
+	}
+	roots, err := readCertificates(in(dir, RootFile))
+	if err != nil {
+		return "", err
+	}
+	domain, err := domainOf(roots[0])
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", in(dir, RootFile), err)
+	}
+	return domain, nil
 }
 
 // Open opens an authority that Init made. The root's key is not needed. The trust domain is read from the
@@ -251,10 +273,10 @@ func load(dir string, seal Seal) (*held, error) {
 
 // check holds the parts of an authority together.
 func (h *held) check() error {
-	if uris := h.current.cert.URIs; len(uris) != 1 || uris[0].Scheme != "spiffe" {
-		return fmt.Errorf("%s names no trust domain", IssuingFile)
+	var err error
+	if h.trustDomain, err = domainOf(h.current.cert); err != nil {
+		return fmt.Errorf("%s: %w", IssuingFile, err)
 	}
-	h.trustDomain = h.current.cert.URIs[0].Host
 	for _, i := range h.issuers {
 		signed := func(root *x509.Certificate) bool { return i.cert.CheckSignatureFrom(root) == nil }
 		if !slices.ContainsFunc(h.roots, signed) {
@@ -265,6 +287,14 @@ func (h *held) check() error {
 		}
 	}
 	return nil
+}
+
+// domainOf is the trust domain that a certificate of an authority is for.
+func domainOf(cert *x509.Certificate) (string, error) {
+	if len(cert.URIs) != 1 || cert.URIs[0].Scheme != "spiffe" {
+		return "", errors.New("the certificate names no trust domain")
+	}
+	return cert.URIs[0].Host, nil
 }
 
 // publish writes the file that servers verify devices by. A device that shows its own certificate alone, as one that

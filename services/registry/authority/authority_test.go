@@ -270,3 +270,16 @@ func TestDeviceAndServerShakeHands(t *testing.T) {
 		t.Error("a server passed for a device")
 	}
 }
+
+func TestAnAuthorityThatIsThereSaysItsTrustDomain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ca")
+	if _, err := Init(dir, "fleet.example"); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := Init(dir, ""); err != nil || a.TrustDomain() != "fleet.example" {
+		t.Errorf("%v", err)
+	}
+	if a, err := Init(filepath.Join(t.TempDir(), "ca"), ""); err != nil || a.TrustDomain() != DefaultTrustDomain {
+		t.Errorf("%v", err)
+	}
+}
