@@ -88,7 +88,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	p.OnStop("log", g.closeLog)
-	g.roster, err = roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log})
+	g.roster, err = roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log, Snapshot: true})
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}

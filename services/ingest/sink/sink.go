@@ -120,7 +120,7 @@ func Run(ctx context.Context, p *daemon.Process, cfg Config) error {
 		return err
 	}
 	cfg.Log.Log = p.Log
-	people, err := roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log})
+	people, err := roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log, Snapshot: true})
 	if err != nil {
 		return fmt.Errorf("roster: %w", err)
 	}
