@@ -75,22 +75,9 @@ func (f *Frozen) Write(w *snapshot.Writer) {
 		b.Uint(uint64(t.Chunks))
 		b.Bytes(t.Sum)
 	})
-	w.Section(tagCohorts, func(b *snapshot.Buffer) {
-		b.Uint(uint64(len(s.cohorts)))
-		for _, c := range s.cohorts {
-			b.Text(c.Name)
-			b.Int(int64(c.Interval))
-			b.Text(c.Region)
-			b.Bool(c.Revoked)
-			b.Bool(c.Quarantined)
-			b.Uint(uint64(len(c.Sleep)))
-			for _, sleep := range c.Sleep {
-				b.Uint(uint64(sleep.Days))
-				b.Uint(uint64(sleep.From))
-				b.Uint(uint64(sleep.To))
-			}
-		}
-	})
+	for part := range slices.Chunk(s.cohorts, cohortsOfSection) {
+		w.Section(tagCohorts, func(b *snapshot.Buffer) { writeCohorts(b, part) })
+	}
 	w.Section(tagGroups, func(b *snapshot.Buffer) {
 		b.Uint(uint64(len(s.groups)))
 		for _, name := range slices.Sorted(maps.Keys(s.groups)) {
@@ -160,10 +147,35 @@ func (f *Frozen) Write(w *snapshot.Writer) {
 		}
 	})
 	for from := uint32(0); from < s.devices.n; from += piece {
-		all := s.devices.pieces[from/piece][:min(piece, s.devices.n-from)]
-		w.Section(tagDevices, func(b *snapshot.Buffer) { writeDevices(b, all) })
+		for all := range slices.Chunk(s.devices.pieces[from/piece][:min(piece, s.devices.n-from)], devicesOfSection) {
+			w.Section(tagDevices, func(b *snapshot.Buffer) { writeDevices(b, all) })
+		}
 	}
 	w.Section(tagEnd, func(*snapshot.Buffer) {})
+}
+
+// The largest device that the log can say has 7 KB, most of it attributes, the largest cohort 400 bytes: a section stays
+// below what one may have (platform/snapshot) whatever operators write, else there would be no snapshot any more.
+const (
+	devicesOfSection = 1024
+	cohortsOfSection = 10_000
+)
+
+func writeCohorts(b *snapshot.Buffer, all []Cohort) {
+	b.Uint(uint64(len(all)))
+	for _, c := range all {
+		b.Text(c.Name)
+		b.Int(int64(c.Interval))
+		b.Text(c.Region)
+		b.Bool(c.Revoked)
+		b.Bool(c.Quarantined)
+		b.Uint(uint64(len(c.Sleep)))
+		for _, sleep := range c.Sleep {
+			b.Uint(uint64(sleep.Days))
+			b.Uint(uint64(sleep.From))
+			b.Uint(uint64(sleep.To))
+		}
+	}
 }
 
 // writeDevices writes all texts first, as one: a reader has them as one string, and not millions.
@@ -263,8 +275,10 @@ func ReadState(r *snapshot.Reader, other func(tag byte, payload *snapshot.Cursor
 type loader struct {
 	s       *State
 	devices uint32
-	scratch []Certificate
-	err     error
+	// cohortless says that the first of all cohorts was read, which has no name.
+	cohortless bool
+	scratch    []Certificate
+	err        error
 }
 
 func (l *loader) refuse(format string, args ...any) {
@@ -291,17 +305,16 @@ func (l *loader) head(c *snapshot.Cursor) {
 }
 
 func (l *loader) cohorts(c *snapshot.Cursor) {
-	n := c.Count(6)
-	for i := range n {
+	for range c.Count(6) {
 		cohort := Cohort{Name: c.Text(), Interval: time.Duration(c.Int()), Region: l.s.intern(c.Text()), Revoked: c.Bool(), Quarantined: c.Bool()}
 		for range c.Count(3) {
 			cohort.Sleep = append(cohort.Sleep, Sleep{Days: uint8(c.Uint()), From: uint16(c.Uint()), To: uint16(c.Uint())})
 		}
-		if i == 0 {
+		if !l.cohortless {
 			if cohort.Name != "" {
 				l.refuse("its first cohort has a name")
 			}
-			l.s.cohorts[0] = cohort
+			l.s.cohorts[0], l.cohortless = cohort, true
 			continue
 		}
 		if _, twice := l.s.places[cohort.Name]; twice {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -198,6 +200,32 @@ func invariants(t *testing.T, s *State) {
 			t.Errorf("%+v, counted %d", c, in[c.Name])
 		}
 	}
+}
+
+func TestALargeStateOfLargeThingsHasASnapshot(t *testing.T) {
+	attributes := map[string]string{}
+	for i := range event.MaxAttributes {
+		attributes[fmt.Sprintf("k%062d", i)] = strings.Repeat("v", event.MaxAttributeValue)
+	}
+	name := strings.Repeat("x", 50)
+	var bodies []event.Body
+	for i := range piece + 10 {
+		id := fmt.Sprint(name, i)
+		bodies = append(bodies, event.DeviceEnrolled{Device: id, No: uint32(i + 1), Cohort: id, Region: name, Label: name, SPKI: hash(id), Serial: fmt.Sprintf("%x", i+1), Attributes: attributes})
+	}
+	for i := range cohortsOfSection {
+		bodies = append(bodies, event.CohortDefined{Cohort: fmt.Sprint("c", i), Region: name, Sleep: slices.Repeat([]event.Sleep{{Days: 1, From: 1, To: 1000}}, event.MaxSleep)})
+	}
+	s := told(t, NewState(), bodies...)
+	text := dump(t, s)
+	again, err := restored(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dump(t, again) != text {
+		t.Error("a restored state is another")
+	}
+	invariants(t, again)
 }
 
 func TestADamagedSnapshotIsRefused(t *testing.T) {
