@@ -19,6 +19,8 @@ import (
 
 	"muster.dev/cmd/muster/supervise"
 	"muster.dev/platform/daemon"
+	"muster.dev/services/ingest/gateway"
+	"muster.dev/services/registry/authority"
 )
 
 func TestMain(m *testing.M) {
@@ -92,6 +94,28 @@ func TestEachProcessCanReadWhatItIsTold(t *testing.T) {
 				t.Errorf("%s: the secret %s stands in the configuration", p.Name, name)
 			}
 		}
+	}
+}
+
+// An authority that was made before the stack is for the trust domain that somebody chose; the gateway goes by it.
+func TestAStackGoesByTheTrustDomainOfItsAuthority(t *testing.T) {
+	d := newDir(t)
+	if err := d.makeSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	options, err := d.Authority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := authority.Init(d.CA(), "fleet.example", options...); err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := gateway.DefaultConfig()
+	if err := daemon.Load(d.Config(Gateway), &cfg, func(string) (string, bool) { return "", false }); err != nil || cfg.TrustDomain != "fleet.example" {
+		t.Errorf("the gateway is of trust domain %q, %v", cfg.TrustDomain, err)
 	}
 }
 
