@@ -13,6 +13,7 @@ import (
 
 	"muster.dev/services/registry/decide"
 	"muster.dev/services/registry/refusals"
+	"muster.dev/services/registry/writer"
 
 	v1 "muster.dev/services/registry/api/v1"
 )
@@ -49,7 +50,25 @@ func (a *API) guard(o operation) http.HandlerFunc {
 	}
 }
 
+// syncTimeout bounds how long a standby waits until it has all that the log holds.
+const syncTimeout = time.Second
+
+// sync makes a standby answer from a state, of devices and of tokens, that has all that was acknowledged before it was
+// asked. If the log does not tell in time what that is, what is known here has to do: whoever reads in an outage of the
+// log is better off with that than with nothing, and changes are decided elsewhere.
+func (a *API) sync(ctx context.Context) {
+	if a.writer.Role() != writer.Standby {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	if err := a.writer.Sync(ctx); err != nil {
+		a.log.Debug("a standby answers from what it has", "error", err)
+	}
+}
+
 func (a *API) serve(o operation, c *call) (any, error) {
+	a.sync(c.Context())
 	var err error
 	if c.caller, err = a.admit(c.Request); err != nil {
 		return nil, err

@@ -33,7 +33,9 @@ func Document() ([]byte, error) {
 		Info: &huma.Info{
 			Title: "Muster, the operators' API", Version: "v1",
 			Description: "The registry of a fleet: its devices, their identities, who may change them, and why each change was made. " +
-				"Every change that is already so answers 200 and is not written again, so whoever got no answer asks again.",
+				"Every change that is already so answers 200 and is not written again, so whoever got no answer asks again. " +
+				"Any process of the registry answers what is read, with all that was acknowledged before it was asked; while the log does not answer, " +
+				"or another process has just taken the writer's place, it may be older.",
 		},
 		Servers: []*huma.Server{{URL: "/", Description: "Where this document was fetched"}},
 		Components: &huma.Components{
