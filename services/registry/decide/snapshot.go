@@ -47,14 +47,18 @@ func (s *State) Freeze() *Frozen {
 // Last is the number of the last event that is in it.
 func (f *Frozen) Last() uint64 { return f.base.Last() }
 
-// maxOfSection is how many small things go into one section.
-const maxOfSection = 10_000
+// How many small things go into one section, and how many manufacturers, of which each may have 128 KB of certificates: a
+// section has 16 MiB at most.
+const (
+	smallOfSection         = 10_000
+	manufacturersOfSection = 100
+)
 
 // Write writes the state as a snapshot's stream. Equal states have equal bytes.
 func (f *Frozen) Write(out io.Writer) error {
 	w := snapshot.NewWriter(out)
-	write(w, tagDead, f.dead, func(b *snapshot.Buffer, k key) { b.Raw(k[:]) })
-	write(w, tagLines, f.lines, func(b *snapshot.Buffer, l Line) {
+	write(w, tagDead, smallOfSection, f.dead, func(b *snapshot.Buffer, k key) { b.Raw(k[:]) })
+	write(w, tagLines, smallOfSection, f.lines, func(b *snapshot.Buffer, l Line) {
 		b.Text(l.Label)
 		b.Text(l.Profile)
 		b.Text(l.Cohort)
@@ -63,7 +67,7 @@ func (f *Frozen) Write(out io.Writer) error {
 		b.Int(int64(l.Interval))
 		b.Text(l.Region)
 	})
-	write(w, tagPasswords, f.passwords, func(b *snapshot.Buffer, p Password) {
+	write(w, tagPasswords, smallOfSection, f.passwords, func(b *snapshot.Buffer, p Password) {
 		b.Text(p.ID)
 		b.Raw(p.Hash[:])
 		b.Text(p.Label)
@@ -74,7 +78,7 @@ func (f *Frozen) Write(out io.Writer) error {
 		b.Uint(uint64(p.Used))
 		b.Bool(p.Withdrawn)
 	})
-	write(w, tagManufacturers, f.manufacturers, func(b *snapshot.Buffer, m Manufacturer) {
+	write(w, tagManufacturers, manufacturersOfSection, f.manufacturers, func(b *snapshot.Buffer, m Manufacturer) {
 		b.Text(m.Name)
 		b.Uint(uint64(len(m.Certificates)))
 		for _, der := range m.Certificates {
@@ -87,13 +91,13 @@ func (f *Frozen) Write(out io.Writer) error {
 		}
 		return strings.Compare(a.serial, b.serial)
 	})
-	write(w, tagClaims, keys, func(b *snapshot.Buffer, k claimKey) {
+	write(w, tagClaims, smallOfSection, keys, func(b *snapshot.Buffer, k claimKey) {
 		b.Text(k.manufacturer)
 		b.Text(k.serial)
 		b.Text(string(f.claims[k].Device))
 		b.Text(f.claims[k].Label)
 	})
-	write(w, tagTokens, f.tokens, func(b *snapshot.Buffer, t Token) {
+	write(w, tagTokens, smallOfSection, f.tokens, func(b *snapshot.Buffer, t Token) {
 		b.Text(t.ID)
 		b.Text(t.Name)
 		b.Text(t.Role)
@@ -105,8 +109,8 @@ func (f *Frozen) Write(out io.Writer) error {
 	return w.Err()
 }
 
-func write[T any](w *snapshot.Writer, tag byte, all []T, one func(*snapshot.Buffer, T)) {
-	for part := range slices.Chunk(all, maxOfSection) {
+func write[T any](w *snapshot.Writer, tag byte, most int, all []T, one func(*snapshot.Buffer, T)) {
+	for part := range slices.Chunk(all, most) {
 		w.Section(tag, func(b *snapshot.Buffer) {
 			b.Uint(uint64(len(part)))
 			for _, v := range part {
