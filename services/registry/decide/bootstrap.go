@@ -2,6 +2,7 @@ package decide
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"slices"
 	"strings"
@@ -101,7 +102,9 @@ func (c MakePassword) decide(s *State, now time.Time) (Outcome, error) {
 		return Outcome{}, invalid("not_after", "%v: want a time to come", c.NotAfter)
 	case enrolled && device.Revoked:
 		return Outcome{}, conflict("device", "device %s was revoked", c.Device)
-	case c.Label != "" && !line, c.Label == "" && !enrolled:
+	case c.Label == "" && !enrolled:
+		return Outcome{}, notFound("label", "%s is not enrolled: name the product line that it enrols into", cmp.Or(string(c.Device), c.Prefix+"*"))
+	case c.Label != "" && !line:
 		return Outcome{}, notFound("label", "there is no product line %.80q", c.Label)
 	case again:
 		return Outcome{}, conflict("hash", "another password has this secret")

@@ -3,6 +3,7 @@ package decide
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -397,5 +398,38 @@ func TestALegacyDeviceHasAllCertificatesOfItsKey(t *testing.T) {
 	do(t, s, RevokeIssuer{s.Issuers()[0].ID})
 	if _, standing := s.Standing("old", "2b", spki); standing != roster.AuthorityRevoked {
 		t.Errorf("%v", standing)
+	}
+}
+
+func TestClaimsAreReadInTheOrderOfTheirSerials(t *testing.T) {
+	s := NewState()
+	do(t, s, DefineLine{Label: "pumps", Cohort: "intake"})
+	for _, m := range []string{"acme", "bolt"} {
+		do(t, s, TrustManufacturer{Name: m, Certificates: [][]byte{authority(t, m)}})
+		var all []Claim
+		for n := range 500 {
+			all = append(all, Claim{Serial: fmt.Sprintf("SN%03d", (n*7)%500)})
+		}
+		do(t, s, ClaimSerials{Manufacturer: m, Label: "pumps", Claims: all})
+	}
+	n := 0
+	for after := ""; ; {
+		page := s.ClaimsAfter("acme", after, 64)
+		if len(page) > 64 {
+			t.Fatalf("%d in a page", len(page))
+		}
+		for _, c := range page {
+			if want := fmt.Sprintf("SN%03d", n); c.Serial != want || c.Label != "pumps" || string(c.Device) != "acme-"+strings.ToLower(want) {
+				t.Fatalf("%d is %+v", n, c)
+			}
+			n++
+		}
+		if len(page) == 0 {
+			break
+		}
+		after = page[len(page)-1].Serial
+	}
+	if n != 500 || len(s.ClaimsAfter("acme", "", 0)) != 0 {
+		t.Errorf("%d of 500", n)
 	}
 }

@@ -297,6 +297,27 @@ func (s *State) Claims(manufacturer string) (n int) {
 	return n
 }
 
+// Serial is a serial number of a manufacturer, and what its device is to us.
+type Serial struct {
+	Serial string
+	Claimed
+}
+
+// ClaimsAfter are the first n serials of a manufacturer that come after one, in their order. It looks at each claim that
+// there is, and keeps n.
+func (s *State) ClaimsAfter(manufacturer, serial string, n int) []Serial {
+	page := make([]Serial, 0, n+1)
+	for k, c := range s.claims {
+		if k.manufacturer != manufacturer || k.serial <= serial || len(page) == n && (n == 0 || k.serial > page[n-1].Serial) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(page, k.serial, func(has Serial, want string) int { return cmp.Compare(has.Serial, want) })
+		page = slices.Insert(page, at, Serial{k.serial, c})
+		page = page[:min(len(page), n)]
+	}
+	return page
+}
+
 // Token finds a token that was not withdrawn by its hash. Whether its time is over is for the caller's clock to say.
 func (s *State) Token(hash [32]byte) (Token, bool) {
 	t, ok := s.tokens[s.bearers[hash]]
