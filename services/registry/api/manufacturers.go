@@ -17,6 +17,10 @@ func manufacturerOperations() []operation {
 			about: "Let devices enrol by certificates that these authorities signed, if their serial numbers are claimed"}, (*API).trustManufacturer),
 		on(operation{method: "POST", path: one + "/distrust", id: "distrustManufacturer", least: Admin, about: "End that; what enrolled by it stays"}, (*API).distrustManufacturer),
 		on(operation{method: "POST", path: one + "/claims", id: "claimSerials", least: Operator, about: "Say which of a manufacturer's devices are ours, all or none"}, (*API).claimSerials),
+		on(operation{method: "GET", path: one + "/claims", id: "claims", least: Viewer, query: []parameter{
+			{name: "after", about: "Only serial numbers that come after this one"},
+			{name: "limit", about: "At most so many: 1000 unless told, and at most", number: true},
+		}, about: "Which of a manufacturer's devices are ours, in the order of their serial numbers"}, (*API).claims),
 		on(operation{method: "GET", path: one + "/claims/{serial}", id: "claim", least: Viewer, about: "What one of a manufacturer's devices is to us"}, (*API).claim),
 		on(operation{method: "POST", path: one + "/claims/release", id: "releaseSerials", least: Operator, about: "Take claims back, all or none; what enrolled by them stays"}, (*API).releaseSerials),
 	}
@@ -44,6 +48,9 @@ func (a *API) trustManufacturer(c *call, body *v1.ManufacturerTrust) (out v1.Man
 			return out, unfit("certificates", "there is a PEM block %.40q: want certificates alone", block.Type)
 		}
 		command.Certificates = append(command.Certificates, block.Bytes)
+	}
+	if len(command.Certificates) == 0 {
+		return out, unfit("certificates", "there is no certificate in it: want a manufacturer's CA certificates in PEM, -----BEGIN CERTIFICATE-----")
 	}
 	if _, err := a.tell(c, command); err != nil {
 		return out, err
@@ -80,6 +87,33 @@ func (a *API) claimSerials(c *call, body *v1.NewClaims) (v1.Claimed, error) {
 	}
 	_, err := a.tell(c, command)
 	return v1.Claimed{Manufacturer: command.Manufacturer, Serials: len(command.Claims)}, err
+}
+
+const shownClaims = 1000
+
+func (a *API) claims(c *call, _ *nothing) (v1.Claims, error) {
+	out := v1.Claims{Claims: []v1.Claim{}}
+	name := c.PathValue("name")
+	given, err := number(c.Request, "limit", shownClaims, shownClaims)
+	if err != nil {
+		return out, err
+	}
+	limit := int(max(given, 1))
+	err = a.see(c.Context(), func(s *decide.State) error {
+		if _, ok := s.Manufacturer(name); !ok && s.Claims(name) == 0 {
+			return missing("name", "there is no manufacturer %.80q", name)
+		}
+		page := s.ClaimsAfter(name, c.URL.Query().Get("after"), limit+1)
+		if len(page) > limit {
+			page = page[:limit]
+			out.Next = page[limit-1].Serial
+		}
+		for _, claimed := range page {
+			out.Claims = append(out.Claims, v1.Claim{Serial: claimed.Serial, Device: string(claimed.Device), Label: claimed.Label})
+		}
+		return nil
+	})
+	return out, err
 }
 
 func (a *API) claim(c *call, _ *nothing) (out v1.Claim, err error) {

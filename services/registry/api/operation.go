@@ -2,8 +2,12 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
+	"slices"
+	"strings"
 
 	"muster.dev/services/registry/decide"
 )
@@ -47,6 +51,9 @@ type reasoned interface{ Reason() string }
 func on[B, A any](o operation, do func(*API, *call, *B) (A, error)) operation {
 	o.body, o.answer = reflect.TypeFor[B](), reflect.TypeFor[A]()
 	o.handle = func(a *API, c *call) (any, error) {
+		if err := o.checkQuery(c.URL.Query()); err != nil {
+			return nil, err
+		}
 		body := new(B)
 		if o.takesBody() {
 			if err := read(c.Request, body); err != nil {
@@ -64,6 +71,16 @@ func on[B, A any](o operation, do func(*API, *call, *B) (A, error)) operation {
 		return do(a, c, body)
 	}
 	return o
+}
+
+// checkQuery refuses a parameter whose value is none of those that there are.
+func (o operation) checkQuery(query url.Values) error {
+	for _, p := range o.query {
+		if given := query.Get(p.name); given != "" && p.values != nil && !slices.Contains(p.values, given) {
+			return refuse(http.StatusBadRequest, p.name, fmt.Sprintf("%.80q: want one of %s", given, strings.Join(p.values, ", ")))
+		}
+	}
+	return nil
 }
 
 func (o operation) route() string   { return o.method + " " + o.path }

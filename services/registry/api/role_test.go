@@ -51,6 +51,7 @@ var leastRoles = map[string]api.Role{
 	"GET /api/v1/manufacturers":                        api.Viewer,
 	"PUT /api/v1/manufacturers/{name}":                 api.Admin,
 	"POST /api/v1/manufacturers/{name}/distrust":       api.Admin,
+	"GET /api/v1/manufacturers/{name}/claims":          api.Viewer,
 	"POST /api/v1/manufacturers/{name}/claims":         api.Operator,
 	"GET /api/v1/manufacturers/{name}/claims/{serial}": api.Viewer,
 	"POST /api/v1/manufacturers/{name}/claims/release": api.Operator,

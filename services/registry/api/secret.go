@@ -34,7 +34,7 @@ func (a *API) until(seconds int64, unset, most time.Duration) (time.Time, error)
 	case seconds == 0:
 		life = unset
 	case seconds < 0 || seconds > int64(most/time.Second):
-		return time.Time{}, unfit("life_seconds", "%d: want 1 to %d", seconds, int64(most/time.Second))
+		return time.Time{}, unfit("life_seconds", "%d seconds: want 1 to %d, which is %d days", seconds, int64(most/time.Second), most/(24*time.Hour))
 	}
 	return a.now().Add(life).UTC().Truncate(time.Millisecond), nil
 }

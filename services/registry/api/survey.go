@@ -182,16 +182,19 @@ func (a *API) security(c *call, _ *nothing) (v1.Security, error) {
 				})
 			}
 		}
-		for _, issuer := range a.authority.Issuers()[:1] {
-			if third := issuer.NotAfter.Sub(issuer.NotBefore) / 3; a.now().After(issuer.NotAfter.Add(-third)) {
-				out.Findings = append(slices.Clip(out.Findings), v1.Finding{
-					Finding: "issuer-ends", Count: 1, Detail: fmt.Sprintf("the issuing certificate ends at %s: muster ca roll", issuer.NotAfter.UTC().Format(time.DateOnly)),
-				})
-			}
-		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	said, err := a.authority.Findings(a.now())
+	if err != nil {
+		said = []string{err.Error()} // what keeps them from being looked at is one of them
+	}
+	for _, sentence := range said {
+		out.Findings = append(slices.Clip(out.Findings), v1.Finding{Finding: "authority", Count: 1, Detail: sentence})
+	}
+	return out, nil
 }
 
 const tokenWarning = 14 * 24 * time.Hour

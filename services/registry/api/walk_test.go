@@ -394,10 +394,23 @@ func TestAManufacturerAndItsClaims(t *testing.T) {
 	if all, err := s.client.Manufacturers(t.Context()); err != nil || len(all.Manufacturers) != 1 || all.Manufacturers[0].Claims != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
+	if all, err := s.client.Claims(t.Context(), "acme", ""); err != nil || all.Next != "" || !slices.Equal(all.Claims, []v1.Claim{{Serial: "SN/1", Device: "pump-1", Label: "pumps"}, {Serial: "SN2", Device: "acme-sn2", Label: "pumps"}}) {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if rest, err := s.client.Claims(t.Context(), "acme", "SN/1"); err != nil || len(rest.Claims) != 1 || rest.Claims[0].Serial != "SN2" {
+		t.Errorf("%+v, %v", rest, err)
+	}
+	if _, err := s.client.Claims(t.Context(), "nobody", ""); status(err) != http.StatusNotFound {
+		t.Errorf("%v", err)
+	}
 	if out, err := s.client.ReleaseSerials(t.Context(), "acme", v1.ClaimRelease{Change: because, Serials: []string{"SN/1"}}); err != nil || out.Serials != 1 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if _, err := s.client.Claim(t.Context(), "acme", "SN/1"); status(err) != http.StatusNotFound {
+		t.Errorf("%v", err)
+	}
+	var problem *v1.Problem
+	if _, err := s.client.Passwords(t.Context(), "spent", ""); !errors.As(err, &problem) || problem.Status != http.StatusBadRequest || problem.Field != "state" || !strings.Contains(problem.Detail, "withdrawn") {
 		t.Errorf("%v", err)
 	}
 	if left, err := s.client.DistrustManufacturer(t.Context(), "acme", "bankrupt"); err != nil || len(left.Manufacturers) != 0 {
@@ -417,7 +430,8 @@ func TestSecurityIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := s.client.Security(t.Context())
-	if err != nil || got.Devices != 3 || got.Revoked != 1 || got.Quarantined != 1 || got.Enrolments["operator"] != 4 || got.InTime != 1 || got.AgeSeconds.Count != 3 || len(got.Findings) != 1 {
+	if err != nil || got.Devices != 3 || got.Revoked != 1 || got.Quarantined != 1 || got.Enrolments["operator"] != 4 || got.InTime != 1 || got.AgeSeconds.Count != 3 ||
+		!found(got, "quarantined", 1) || !found(got, "authority", 1) || len(got.Findings) != 3 { // the root's key is here, and the issuing key is not sealed
 		t.Errorf("%+v, %v", got, err)
 	}
 	s.enrol(t, "d4", "c", nil)

@@ -32,6 +32,9 @@ func RenewIssuing(dir string, now time.Time, given ...Option) (renewed bool, err
 	return err == nil, err
 }
 
+// Findings are what Findings says of the authority's directory.
+func (a *Authority) Findings(now time.Time) ([]string, error) { return Findings(a.dir, now) }
+
 // Findings are what should not stay as it is, a sentence each, for a person. No key is opened.
 func Findings(dir string, now time.Time) ([]string, error) {
 	if err := checkDirectory(dir); err != nil {

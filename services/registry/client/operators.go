@@ -53,6 +53,11 @@ func (c *Client) ClaimSerials(ctx context.Context, manufacturer string, n v1.New
 	return out, c.do(ctx, http.MethodPost, under(manufacturersPath, manufacturer, "claims"), n, &out)
 }
 
+// Claims reads the page of a manufacturer's claims whose serial numbers come after the given one.
+func (c *Client) Claims(ctx context.Context, manufacturer, after string) (out v1.Claims, err error) {
+	return out, c.do(ctx, http.MethodGet, under(manufacturersPath, manufacturer, "claims")+"?"+url.Values{"after": {after}}.Encode(), nil, &out)
+}
+
 // Claim reads what one of a manufacturer's devices is to us.
 func (c *Client) Claim(ctx context.Context, manufacturer, serial string) (out v1.Claim, err error) {
 	return out, c.do(ctx, http.MethodGet, under(manufacturersPath, manufacturer, "claims", serial), nil, &out)
