@@ -31,7 +31,8 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 	var why string
 	switch {
 	case basic:
-		a.subject, why = user, "enrolled by a one-time password"
+		a.by(user)
+		why = "enrolled by a one-time password"
 		if _, err := identity.ParseDevice(user); err != nil {
 			p := refuse(http.StatusUnauthorized, "The user name of HTTP Basic is the device's name.", "user: %v", err)
 			p.challenge = true
@@ -43,7 +44,8 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 		}
 	case r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 		leaf := r.TLS.PeerCertificates[0]
-		a.subject, why = leaf.Subject.String(), "enrolled by the manufacturer's certificate"
+		a.by(leaf.Subject.String())
+		why = "enrolled by the manufacturer's certificate"
 		maker, err := e.maker(r.Context(), r.TLS.PeerCertificates)
 		if err != nil {
 			return answer{}, err
@@ -52,7 +54,7 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 		if serial == "" {
 			return answer{}, refuse(http.StatusForbidden, "An IDevID names the device by the attribute serialNumber of its subject (IEEE 802.1AR).", "the manufacturer's certificate has no serial number in its subject, %.200q", leaf.Subject.String())
 		}
-		a.subject = maker + "/" + serial
+		a.by(maker + "/" + serial)
 		command = func(request *authority.Request, c decide.Certificate) decide.Command {
 			return decide.EnrolByManufacturer{Manufacturer: maker, Serial: serial, Label: label, Certificate: c, Names: request.Names(), Aliases: []string{leaf.Subject.CommonName}}
 		}
@@ -68,7 +70,11 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 	if err != nil {
 		return answer{}, err
 	}
-	return e.issue(r.Context(), why, request, command)
+	spare := a.subject
+	if basic {
+		spare = "" // its password has a count
+	}
+	return e.issue(r.Context(), spare, why, request, command)
 }
 
 // reenrol renews the certificate that the device shows.
@@ -82,12 +88,12 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 		return answer{}, p
 	}
 	leaf := r.TLS.PeerCertificates[0]
-	a.subject = leaf.Subject.String()
-	device, err := e.ours(r.TLS.PeerCertificates)
+	a.by(leaf.Subject.String())
+	device, err := e.ours(leaf)
 	if err != nil {
 		return answer{}, err
 	}
-	a.subject = string(device)
+	a.by(string(device))
 	if wait := e.failures.empty(failing{a.subject, prefix(r.RemoteAddr)}); wait > 0 {
 		return answer{}, slower(wait, "too many attempts in the name of this device were refused from this address")
 	}
@@ -106,7 +112,7 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 	if differs := request.NamedAs(leaf); differs != "" {
 		return answer{}, refuse(http.StatusForbidden, "Subject and alternative names must be those of the certificate that is renewed (RFC 7030 section 4.2.2).", "the certificate request is refused: %s", differs)
 	}
-	return e.issue(r.Context(), "renewed by the device", request, func(request *authority.Request, c decide.Certificate) decide.Command {
+	return e.issue(r.Context(), a.subject, "renewed by the device", request, func(request *authority.Request, c decide.Certificate) decide.Command {
 		return decide.Reenrol{Device: device, Serial: serial, SPKI: spki, Certificate: c, Names: request.Names()}
 	})
 }
@@ -134,14 +140,23 @@ func label(r *http.Request) (string, error) {
 	return l, nil
 }
 
-// issue has the command decided, signs what then stands in the log, and answers.
-func (e *EST) issue(ctx context.Context, why string, request *authority.Request, command func(*authority.Request, decide.Certificate) decide.Command) (answer, error) {
+// issue has the command decided, signs what then stands in the log, and answers. Who may ask as often as it likes gets
+// new certificates so often and no more, counted under spare; "" is not counted.
+func (e *EST) issue(ctx context.Context, spare, why string, request *authority.Request, command func(*authority.Request, decide.Certificate) decide.Command) (answer, error) {
 	if err := e.authority.Ready(); err != nil {
 		return answer{}, errors.Join(later(60, "the registry cannot issue certificates now: %v", err), err)
+	}
+	if spare != "" {
+		if wait := e.issues.empty(spare); wait > 0 {
+			return answer{}, slower(wait, "too many new certificates were issued to this device; the last one is good")
+		}
 	}
 	outcome, err := e.writer.Do(ctx, author, why, command(request, e.authority.Draft(request)))
 	if err != nil {
 		return answer{}, err
+	}
+	if spare != "" && len(outcome.Events) > 0 { // a repeat costs the log nothing
+		e.issues.take(spare)
 	}
 	cert, err := e.authority.Sign(outcome.Device, request, outcome.Certificate)
 	if err != nil {
@@ -156,18 +171,14 @@ func (e *EST) issue(ctx context.Context, why string, request *authority.Request,
 }
 
 // ours says which device a certificate of our own speaks for, as far as the certificate itself says.
-func (e *EST) ours(chain []*x509.Certificate) (identity.Device, error) {
+func (e *EST) ours(leaf *x509.Certificate) (identity.Device, error) {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, c := range e.authority.Roots() {
 		roots.AddCert(c)
 	}
-	for _, c := range e.authority.Issuers() { // a device may show its certificate alone
+	for _, c := range e.authority.Issuers() { // all that there are: what the client shows above its own adds nothing
 		between.AddCert(c)
 	}
-	for _, c := range chain[1:min(len(chain), maxChain)] {
-		between.AddCert(c)
-	}
-	leaf := chain[0]
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: e.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
 		return "", refuse(http.StatusForbidden, "Renewal is for a certificate of this fleet that has not ended; otherwise enrol at simpleenroll.", "the client certificate is not accepted: %.200s", err)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,13 @@ const (
 	// not, and neither is it by a stranger elsewhere who calls himself by its name.
 	failRate  = 1.0
 	failBurst = 10
+
+	// New certificates of one device. An honest one renews a few times a year; each is an event that the log keeps for ever,
+	// so one that asks again and again, with a new request each time, would fill it. Passwords have a count of their own.
+	issueRate  = 1.0 / 300
+	issueBurst = 20
+
+	maxSubject = 256 // bytes of a name that is remembered: a client's certificate may have one of 100 KB
 )
 
 // Settings is what code passes to New.
@@ -55,6 +63,7 @@ type EST struct {
 	now       func() time.Time
 	requests  *rates[netip.Prefix]
 	failures  *rates[failing]
+	issues    *rates[string] // by device, or by manufacturer and serial
 	attribute []byte
 	makers    makers
 	server    *http.Server
@@ -71,6 +80,7 @@ func New(s Settings) (*EST, error) {
 		e.now = time.Now
 	}
 	e.requests, e.failures = newRates[netip.Prefix](s.Rate, s.Burst, e.now), newRates[failing](failRate, failBurst, e.now)
+	e.issues = newRates[string](issueRate, issueBurst, e.now)
 	var err error
 	if e.attribute, err = wanted(); err != nil {
 		return nil, err
@@ -176,6 +186,11 @@ type failing struct {
 
 // attempt gathers who asks, for the refusal if it comes to that.
 type attempt struct{ subject string }
+
+// by says in whose name the attempt is. What is kept of it holds nothing else of the request in memory.
+func (a *attempt) by(subject string) {
+	a.subject = strings.Clone(subject[:min(len(subject), maxSubject)])
+}
 
 // guard bounds what comes, writes what the operation says, and tells auditors of a refusal.
 func (e *EST) guard(operation string, serve func(http.ResponseWriter, *http.Request, *attempt) (answer, error)) http.HandlerFunc {

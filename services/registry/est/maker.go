@@ -18,34 +18,59 @@ const maxChain = 8
 
 var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// makers remembers the pools of the manufacturers' certificates, which are parsed once as long as they stay the same.
+// makers remembers the manufacturers' certificates, which are parsed once as long as they stay the same.
 type makers struct {
-	mu    sync.Mutex
-	pools map[string]pool // guarded by mu
+	mu   sync.Mutex
+	last vouching // guarded by mu
 }
 
-type pool struct {
-	of    [][]byte
+// vouching is who may vouch for a device, all in one pool: a chain that leads nowhere is followed once, not once for
+// each manufacturer.
+type vouching struct {
+	of    []decide.Manufacturer
 	certs *x509.CertPool
+	whose map[string]int // the first manufacturer of a certificate, as of has it
 }
 
-func (m *makers) pool(of decide.Manufacturer) *x509.CertPool {
+func (m *makers) vouching(of []decide.Manufacturer) vouching {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p, ok := m.pools[of.Name]; ok && slices.EqualFunc(p.of, of.Certificates, bytes.Equal) {
-		return p.certs
+	same := func(a, b decide.Manufacturer) bool {
+		return a.Name == b.Name && slices.EqualFunc(a.Certificates, b.Certificates, bytes.Equal)
 	}
-	certs := x509.NewCertPool()
-	for _, der := range of.Certificates {
-		if cert, err := x509.ParseCertificate(der); err == nil { // decide has parsed it before
-			certs.AddCert(cert)
+	if m.last.certs != nil && slices.EqualFunc(m.last.of, of, same) {
+		return m.last
+	}
+	v := vouching{of: of, certs: x509.NewCertPool(), whose: map[string]int{}}
+	for n, maker := range of {
+		for _, der := range maker.Certificates {
+			if _, had := v.whose[string(der)]; had {
+				continue
+			}
+			v.whose[string(der)] = n
+			if cert, err := x509.ParseCertificate(der); err == nil { // decide has parsed it before
+				v.certs.AddCert(cert)
+			}
 		}
 	}
-	if m.pools == nil || len(m.pools) >= decide.MaxManufacturers {
-		m.pools = map[string]pool{}
+	m.last = v
+	return v
+}
+
+// path is the way up from the leaf that a client shows, each step by the name of the issuer. Anybody may show anything:
+// of certificates that all bear one name each could have signed each, and to try them all costs a hundred signatures.
+func path(chain []*x509.Certificate) *x509.CertPool {
+	between := x509.NewCertPool()
+	left := slices.Clone(chain[1:min(len(chain), maxChain)])
+	for at := chain[0]; ; {
+		n := slices.IndexFunc(left, func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, at.RawIssuer) })
+		if n < 0 {
+			return between
+		}
+		at = left[n]
+		between.AddCert(at)
+		left = slices.DeleteFunc(left, func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, at.RawSubject) })
 	}
-	m.pools[of.Name] = pool{of.Certificates, certs}
-	return certs
 }
 
 // maker says which trusted manufacturer vouches for a certificate. The key was proven by the handshake.
@@ -59,20 +84,19 @@ func (e *EST) maker(ctx context.Context, chain []*x509.Certificate) (string, err
 	}
 	leaf := *chain[0]
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidSAN.Equal)
-	between := x509.NewCertPool()
-	for _, c := range chain[1:min(len(chain), maxChain)] {
-		between.AddCert(c)
-	}
+	v := e.makers.vouching(trusted)
 	because := errors.New("no trusted manufacturer signed it")
-	for _, m := range trusted {
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: e.makers.pool(m), Intermediates: between, CurrentTime: e.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-		if err == nil && !leaf.IsCA {
-			return m.Name, nil
+	ways, err := leaf.Verify(x509.VerifyOptions{Roots: v.certs, Intermediates: path(chain), CurrentTime: e.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case err == nil && !leaf.IsCA:
+		first := len(v.of)
+		for _, way := range ways {
+			first = min(first, v.whose[string(way[len(way)-1].Raw)])
 		}
-		var unknown x509.UnknownAuthorityError
-		if err != nil && !errors.As(err, &unknown) {
-			because = err // what is the matter with one that is known: its end, as a rule
-		}
+		return v.of[first].Name, nil
+	case err != nil && !errors.As(err, &unknown):
+		because = err // what is the matter with one that is known: its end, as a rule
 	}
 	return "", refuse(http.StatusForbidden, "Ask an operator to trust the manufacturer, or for a one-time password; to renew a certificate of this fleet use simplereenroll.",
 		"the client certificate of %.200q is not accepted: %.200s", leaf.Subject.String(), because)

@@ -58,7 +58,14 @@ type site struct {
 
 func open(t testing.TB, change func(*Settings)) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), log: eventlog.Config{Brokers: logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1})}}
+	return openOn(t, logtest.Start(t, registryTopic), change)
+}
+
+var registryTopic = logtest.Topic{Name: record.TopicRegistry, Partitions: 1}
+
+func openOn(t testing.TB, brokers []string, change func(*Settings)) *site {
+	t.Helper()
+	s := &site{t: t, dir: t.TempDir(), log: eventlog.Config{Brokers: brokers}}
 	text, err := authority.NewSeal()
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +83,18 @@ func open(t testing.TB, change func(*Settings)) *site {
 	if err := s.ca.EnsureServer(cfg.CertFile, cfg.KeyFile, authority.LoopbackHosts...); err != nil {
 		t.Fatal(err)
 	}
+	s.serve("first", cfg, change)
+	der, _ := s.ca.Issuing()
+	s.do(decide.DefineIssuer{Certificate: der})
+	s.do(decide.DefineLine{Label: "pumps", Profile: "pump", Cohort: "first"})
+	return s
+}
+
+// serve runs a registry on the site's log.
+func (s *site) serve(name string, cfg Config, change func(*Settings)) {
+	s.t.Helper()
 	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	s.writer = writer.New(writer.Settings{Log: s.log, Logger: quiet, Metrics: reg})
+	s.writer = writer.New(writer.Settings{Log: s.log, Logger: quiet, Metrics: reg, Name: name})
 	s.run(s.writer.Run)
 	room := refusals.New(refusals.Settings{Writer: s.writer, Log: quiet, Metrics: reg})
 	s.run(room.Run)
@@ -85,15 +102,12 @@ func open(t testing.TB, change func(*Settings)) *site {
 	if change != nil {
 		change(&settings)
 	}
+	var err error
 	if s.est, err = New(settings); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.run(s.est.Run)
 	s.url = "https://" + s.est.Addr() + "/.well-known/est"
-	der, _ := s.ca.Issuing()
-	s.do(decide.DefineIssuer{Certificate: der})
-	s.do(decide.DefineLine{Label: "pumps", Profile: "pump", Cohort: "first"})
-	return s
 }
 
 // run has a room work until the test's end; what was started last ends first.
