@@ -14,21 +14,15 @@ import (
 	"time"
 )
 
-// crowd is clients at work.
-type crowd struct {
-	stop context.CancelFunc
-	wait sync.WaitGroup
-}
-
 // work lets clients ask whatever process at names for each; end waits for the last answers.
 func (f *fleet) work(random *rand.Rand, at func(client int) *process) (end func()) {
-	var all crowd
+	var all sync.WaitGroup
 	ctx, stop := context.WithCancel(context.Background())
 	for client := range clients {
 		own := rand.New(rand.NewPCG(random.Uint64(), uint64(client)))
-		all.wait.Go(func() { f.run(ctx, client, own, func() *process { return at(client) }) })
+		all.Go(func() { f.run(ctx, client, own, func() *process { return at(client) }) })
 	}
-	end = sync.OnceFunc(func() { stop(); all.wait.Wait() })
+	end = sync.OnceFunc(func() { stop(); all.Wait() })
 	f.t.Cleanup(end)
 	return end
 }
