@@ -144,7 +144,7 @@ func keptHeads(heads []string, since string) (kept []*audit.Kept, err error) {
 	defer in.Close()
 	more, err := audit.ReadKept(bufio.NewReader(in))
 	if err != nil {
-		return nil, fmt.Errorf("--since %s: %w", since, err)
+		return nil, fmt.Errorf("--since %s: %w; want what `muster audit verify --json` printed before (an export is verified by --file)", since, err)
 	}
 	return append(kept, more...), nil
 }
@@ -278,7 +278,7 @@ func buffered(out io.Writer, write func(io.Writer) error) error {
 func auditList(f *frame) *cobra.Command {
 	var device, who string
 	var types []string
-	var since time.Duration
+	var since span
 	var last int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -293,10 +293,7 @@ func auditList(f *frame) *cobra.Command {
 			if last < 0 {
 				return misuse{fmt.Errorf("--last %d: want 0 or more", last)}
 			}
-			if since < 0 {
-				return misuse{fmt.Errorf("--since %s: want 0 or more", since)}
-			}
-			begin := time.Now().Add(-since)
+			begin := time.Now().Add(-time.Duration(since))
 			var shown []audit.Entry // a ring once it has --last of them
 			n := 0
 			v := audit.NewVerifier()
@@ -337,7 +334,7 @@ func auditList(f *frame) *cobra.Command {
 	cmd.Flags().StringVar(&device, "device", "", "only what is about the device `NAME`, or about its cohort")
 	cmd.Flags().StringSliceVar(&types, "type", nil, "only events of these `TYPES`, as device-revoked")
 	cmd.Flags().StringVar(&who, "who", "", "only what was done by `WHO`")
-	cmd.Flags().DurationVar(&since, "since", 0, "only what is at most this old")
+	cmd.Flags().Var(&since, "since", "only what is at most this old: 30m, 12h, 7d")
 	cmd.Flags().IntVar(&last, "last", 50, "at most the last `N`; 0 is all")
 	return cmd
 }

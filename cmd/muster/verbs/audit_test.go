@@ -97,7 +97,7 @@ func TestWhatCannotBeAuditedIsSaid(t *testing.T) {
 		{[]string{"audit", "list", "--data", dir}, ExitNoStack, "no stack runs there"},
 		{[]string{"audit", "verify", "--head", "12"}, ExitUsage, "64 hex digits"},
 		{[]string{"audit", "verify", "--since", filepath.Join(dir, "none")}, ExitUsage, "none"},
-		{[]string{"audit", "verify", "--since", text}, ExitUsage, "text"},
+		{[]string{"audit", "verify", "--since", text}, ExitUsage, "an export is verified by --file"},
 		{[]string{"audit", "verify", "--file", text}, ExitUsage, "this is no export"},
 		{[]string{"audit", "verify", "--file", filepath.Join(dir, "none")}, ExitUsage, "none"},
 		{[]string{"audit", "verify", "--file", "-"}, ExitUsage, "standard input"},
@@ -105,7 +105,7 @@ func TestWhatCannotBeAuditedIsSaid(t *testing.T) {
 		{[]string{"audit", "export", "--from", "yesterday"}, ExitUsage, "want a day as"},
 		{[]string{"audit", "export", "--out", filepath.Join(dir, "no", "where")}, ExitUsage, "--out"},
 		{[]string{"audit", "list", "--last", "-1"}, ExitUsage, "--last -1"},
-		{[]string{"audit", "list", "--since", "-1h"}, ExitUsage, "--since -1h"},
+		{[]string{"audit", "list", "--since", "-1h"}, ExitUsage, `"-1h" for "--since"`},
 	} {
 		code, out, complaint := muster(t, c.args...)
 		if code != c.code || !strings.Contains(complaint, c.want) || out != "" {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,8 @@ func (k *rootKey) options(dir stack.Dir) ([]authority.Option, error) {
 type caShown struct {
 	v1.Authority
 	Findings []string `json:"findings"`
+	// uncounted is what files say alone: no registry was asked for how many devices each issuer has.
+	uncounted bool
 }
 
 func caInit(f *frame) *cobra.Command {
@@ -75,6 +78,7 @@ func caInit(f *frame) *cobra.Command {
 			if err := ensureSeal(dir); err != nil {
 				return err
 			}
+			_, missing := os.Stat(filepath.Join(dir.CA(), authority.RootFile))
 			options, err := key.options(dir)
 			if err != nil {
 				return err
@@ -84,6 +88,10 @@ func caInit(f *frame) *cobra.Command {
 				return fmt.Errorf("making the certificate authority: %w", err)
 			}
 			f.say("the certificate authority of %s is in %s", a.TrustDomain(), stack.Shown(dir.CA()))
+			if missing == nil {
+				f.say("it was there already, and is kept as it was")
+				return f.printCA(dir, a)
+			}
 			if key.file != "" {
 				f.say("the root's key is %s.key.age: keep it where no network reaches it, and what opens it elsewhere", key.file)
 			}
@@ -190,10 +198,16 @@ func caRoll(f *frame) *cobra.Command {
 			} else {
 				id, err = authority.RollIssuing(dir.CA(), options...)
 			}
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%w\nBring the root's key, and name its file with --root-key; with --root, --old-root-key names the old one's. What opens it is the stack's own seal, or --root-seal", err)
+			}
 			if err != nil {
 				return fmt.Errorf("rolling the certificate authority over: %w", err)
 			}
 			f.say("issuing certificate %s is in use; older ones stay good until they are retired or revoked", id)
+			if _, err := dir.Running(); err == nil {
+				f.say("the registry that runs takes it into use within 10 seconds: then `muster ca show` says so, with the devices that each has")
+			}
 			a, err := authority.Open(dir.CA(), options...)
 			if err != nil {
 				return err
@@ -239,7 +253,7 @@ func caRetire(f *frame) *cobra.Command {
 // printCA shows an authority as its files are.
 func (f *frame) printCA(dir stack.Dir, a *authority.Authority) error {
 	_, issuing := a.Issuing()
-	shown := caShown{Authority: v1.Authority{TrustDomain: a.TrustDomain(), Issuing: issuing}}
+	shown := caShown{Authority: v1.Authority{TrustDomain: a.TrustDomain(), Issuing: issuing}, uncounted: true}
 	for _, c := range a.Roots() {
 		shown.Roots = append(shown.Roots, v1.Issuer{Issuer: authority.ID(c), Subject: c.Subject.String(), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC()})
 	}
@@ -275,7 +289,11 @@ func (f *frame) printShown(shown caShown) error {
 			case i.Issuer == shown.Issuing:
 				state = "issues"
 			}
-			row("issuing", i.Issuer, i.NotBefore, i.NotAfter, i.Devices, state)
+			devices := strconv.Itoa(i.Devices)
+			if shown.uncounted {
+				devices = ""
+			}
+			row("issuing", i.Issuer, i.NotBefore, i.NotAfter, devices, state)
 		}
 	})
 	for _, finding := range shown.Findings {

@@ -155,9 +155,12 @@ func cohortHold(f *frame, on bool, use, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if on {
+			switch {
+			case c.Revoked:
+				f.say("cohort %s was revoked, for good: there is nobody in it to hold off or to let in", c.Cohort)
+			case on:
 				f.say("held %d devices of cohort %s off; `muster cohort release %s` lets them in again", c.Devices, c.Cohort, c.Cohort)
-			} else {
+			default:
 				f.say("let %d devices of cohort %s in again, but for those that are held off themselves", c.Devices, c.Cohort)
 			}
 			return f.printCohorts(c, []v1.Cohort{c})

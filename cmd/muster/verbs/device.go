@@ -109,6 +109,9 @@ func deviceList(f *frame) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(devices) == 0 {
+				f.say("no device is like that: `muster cohort list` and `muster region list` name what there is")
+			}
 			return f.printDevices(devices)
 		}),
 	}

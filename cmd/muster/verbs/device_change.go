@@ -286,6 +286,9 @@ func deviceRenew(f *frame) *cobra.Command {
 				r.Base = inst.Ports.ESTURL()
 			}
 			r.Base = strings.TrimSuffix(r.Base, "/")
+			if !strings.HasPrefix(r.Base, "https://") {
+				return misuse{fmt.Errorf("--est %q: want https://HOST:PORT", r.Base)}
+			}
 			cert, err := client.Renew(cmd.Context(), r)
 			if err != nil {
 				return err

@@ -43,7 +43,7 @@ func eventsTail(f *frame) *cobra.Command {
 	var (
 		topics   []string
 		s        eventlog.TailSettings
-		since    time.Duration
+		since    span
 		device   string
 		limit    int
 		watermks bool
@@ -66,13 +66,13 @@ func eventsTail(f *frame) *cobra.Command {
 			for _, n := range []struct {
 				flag  string
 				wrong bool
-			}{{"last", s.Last < 0}, {"limit", limit < 0}, {"since", since < 0}} {
+			}{{"last", s.Last < 0}, {"limit", limit < 0}} {
 				if n.wrong {
 					return misuse{fmt.Errorf("--%s %s: want 0 or more", n.flag, cmd.Flag(n.flag).Value)}
 				}
 			}
 			if since > 0 {
-				s.Since = time.Now().Add(-since)
+				s.Since = time.Now().Add(-time.Duration(since))
 			}
 			dir, inst, err := f.running()
 			if err != nil {
@@ -111,7 +111,7 @@ func eventsTail(f *frame) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&topics, "topic", []string{"telemetry", "events", "registry"}, "telemetry, events, registry")
-	cmd.Flags().DurationVar(&since, "since", 0, "begin with what is at most this old")
+	cmd.Flags().Var(&since, "since", "begin with what is at most this old")
 	cmd.Flags().Int64Var(&s.Last, "last", 0, "begin `N` records before the end of each partition")
 	cmd.Flags().BoolVar(&s.Start, "from-start", false, "begin with the oldest record")
 	noFollow := cmd.Flags().Bool("no-follow", false, "end at what is now the end")

@@ -177,9 +177,9 @@ func (f *frame) claims(words []string, file string) (out []v1.Claim, err error) 
 
 func claimList(f *frame) *cobra.Command {
 	return &cobra.Command{
-		Use:   "list MANUFACTURER SERIAL...",
-		Short: "What serial numbers of a manufacturer are to us; how many are claimed: muster manufacturer list",
-		Args:  cobra.MinimumNArgs(2),
+		Use:   "list MANUFACTURER [SERIAL]...",
+		Short: "Which of a manufacturer's serial numbers are claimed, all of them or those named, and what they are to us",
+		Args:  cobra.MinimumNArgs(1),
 		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, args []string) error {
 			all := []v1.Claim{}
 			for _, serial := range args[1:] {
@@ -188,6 +188,16 @@ func claimList(f *frame) *cobra.Command {
 					return err
 				}
 				all = append(all, c)
+			}
+			for after := ""; len(args) == 1; {
+				page, err := reg.Claims(ctx, args[0], after)
+				if err != nil {
+					return err
+				}
+				all = append(all, page.Claims...)
+				if after = page.Next; after == "" {
+					break
+				}
 			}
 			return f.show(all, "SERIAL\tDEVICE\tLINE", func(row func(...any)) {
 				for _, c := range all {

@@ -2,6 +2,8 @@ package verbs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -12,6 +14,14 @@ import (
 )
 
 func seconds(s span) int64 { return int64(time.Duration(s) / time.Second) }
+
+// lives refuses a --life that is no time: the registry takes none given for its own.
+func lives(cmd *cobra.Command, life span) error {
+	if cmd.Flags().Changed("life") && time.Duration(life) < time.Second {
+		return misuse{fmt.Errorf("--life %s: want 1s or more", cmd.Flag("life").Value)}
+	}
+	return nil
+}
 
 func passwords(f *frame) *cobra.Command {
 	cmd := noun(&cobra.Command{Use: "password", Short: "One-time passwords by which devices enrol themselves"})
@@ -30,15 +40,27 @@ func passwordCreate(f *frame) *cobra.Command {
 			"With --prefix any device whose id begins so may use it, as often as --uses says.",
 		Example: `  muster password create --line pumps --device pump-7 --why "commissioning, ticket 12" --out pump-7.secret`,
 		Args:    cobra.NoArgs,
-		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, _ []string) error {
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if p.Uses == 0 {
+			return misuse{errors.New("--uses 0: want 1 or more")}
+		}
+		if err := lives(cmd, life); err != nil {
+			return err
+		}
+		return f.onRegistry(func(ctx context.Context, reg *client.Client, _ []string) error {
 			p.LifeSeconds = seconds(life)
 			made, err := reg.MakePassword(ctx, p)
 			if err != nil {
 				return err
 			}
-			f.say("password %s is good until %s, to be used %d times at most; its secret is not shown again", made.ID, day(made.NotAfter), made.Uses)
+			often := "once"
+			if made.Uses > 1 {
+				often = fmt.Sprintf("%d times at most", made.Uses)
+			}
+			f.say("password %s is good until %s, to be used %s; its secret is not shown again", made.ID, day(made.NotAfter), often)
 			return f.printSecret(made, made.Secret, out)
-		}),
+		})(cmd, args)
 	}
 	cmd.Flags().StringVar(&p.Label, "line", "", "the product line's `LABEL` that a device which uses it enrols into; may be left out for a device that is enrolled")
 	cmd.Flags().StringVar(&p.Device, "device", "", "the one device `NAME` that may use it")

@@ -41,7 +41,7 @@ var (
 // hints are what an analyst may do about it.
 var hints = map[string]string{
 	"UNKNOWN_TABLE":          `muster query "SHOW TABLES" lists what there is`,
-	"UNKNOWN_IDENTIFIER":     `muster query "DESCRIBE samples" lists a table's columns`,
+	"UNKNOWN_IDENTIFIER":     `muster query "DESCRIBE TABLE samples" lists that table's columns, and so for any other`,
 	"UNKNOWN_FORMAT":         "CSVWithNames, TSV, JSON, JSONEachRow, Parquet and Vertical are some that there are",
 	"MEMORY_LIMIT_EXCEEDED":  "narrow it by device and ts, or aggregate before joining and sorting",
 	"TIMEOUT_EXCEEDED":       "narrow it by device and ts, or ask samples_1h",

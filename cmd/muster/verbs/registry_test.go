@@ -284,6 +284,8 @@ func TestWhatIsDefinedIsListed(t *testing.T) {
 	}
 	o.must("3", "claim", "add", "acme", "SN3=pump-3", "--file", list, "--line", "pumps", "--why", "delivery")
 	o.must("acme-sn2", "claim", "list", "acme", "SN1", "SN2", "SN3")
+	o.must("acme-sn2", "claim", "list", "acme")
+	o.refuses(ExitFailed, `there is no manufacturer "nobody"`, "claim", "list", "nobody")
 	o.must("1", "claim", "remove", "acme", "SN3", "--why", "returned")
 	o.must("acme", "manufacturer", "list")
 	o.must("enrol nobody any more", "manufacturer", "distrust", "acme", "--why", "bankrupt")

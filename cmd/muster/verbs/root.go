@@ -52,7 +52,7 @@ func Main(ctx context.Context, w World) int {
 	cmd.SetArgs(texts(w.Args))
 	cmd.SetOut(w.Out)
 	cmd.SetErr(w.Err)
-	err := cmd.ExecuteContext(ctx)
+	verb, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
@@ -62,7 +62,10 @@ func Main(ctx context.Context, w World) int {
 	}
 	var wrong misuse
 	if errors.As(err, &wrong) || !began {
-		err = misuse{fmt.Errorf("%w (see muster --help)", err)}
+		if !errors.As(err, &wrong) && verb.HasParent() {
+			err = fmt.Errorf("%w; want %s", err, strings.TrimSuffix(verb.UseLine(), " [flags]"))
+		}
+		err = misuse{fmt.Errorf("%w (see %s --help)", err, verb.CommandPath())}
 	}
 	fmt.Fprintf(w.Err, "muster: %v\n", err)
 	var found finding
@@ -130,6 +133,7 @@ func root(w World, began *bool) *cobra.Command {
 		SilenceErrors: true,
 	}
 	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse{err} })
 	cmd.SetHelpCommand(&cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Help about any command",

@@ -27,7 +27,12 @@ func tokenCreate(f *frame) *cobra.Command {
 		Example: `  muster token create alice --role operator --why "on call from May" --out alice.token
   muster device list --token-file alice.token`,
 		Args: cobra.ExactArgs(1),
-		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, args []string) error {
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := lives(cmd, life); err != nil {
+			return err
+		}
+		return f.onRegistry(func(ctx context.Context, reg *client.Client, args []string) error {
 			t.Name, t.LifeSeconds = args[0], seconds(life)
 			made, err := reg.MakeToken(ctx, t)
 			if err != nil {
@@ -35,7 +40,7 @@ func tokenCreate(f *frame) *cobra.Command {
 			}
 			f.say("token %s of %s, %s, is good until %s; its secret is not shown again", made.ID, made.Name, made.Role, day(made.NotAfter))
 			return f.printSecret(made, made.Secret, out)
-		}),
+		})(cmd, args)
 	}
 	cmd.Flags().StringVar(&t.Role, "role", "", "what its bearer may do: a `ROLE` of viewer, operator, releaser, admin")
 	cmd.Flags().Var(&life, "life", "how long it is good: 12h, 30d (default 90d, a year at most)")

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	v1 "muster.dev/services/registry/api/v1"
@@ -56,12 +58,12 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask the registry: %w", err)
+		return c.unanswered(method, err)
 	}
 	defer res.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("read the registry's answer: %w", err)
+		return c.unanswered(method, err)
 	}
 	if res.StatusCode >= 300 {
 		problem := &v1.Problem{}
@@ -75,4 +77,21 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return errors.Join(fmt.Errorf("the registry's answer to %s %s is not what was expected", method, path), err)
 	}
 	return nil
+}
+
+// unanswered says what is known of a request that got no answer, and what to do.
+func (c *Client) unanswered(method string, err error) error {
+	var asked *url.Error // names the address again
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
+	switch {
+	case errors.Is(err, context.Canceled) && method == http.MethodGet:
+		return fmt.Errorf("the registry was not waited for: %w", err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("the registry is not there at %s, so nothing was done: `muster status` says how it stands; ask again when it is ready: %w", c.base, err)
+	case method == http.MethodGet:
+		return fmt.Errorf("the registry at %s gave no answer: `muster status` says how it stands; ask again: %w", c.base, err)
+	}
+	return fmt.Errorf("the registry at %s gave no answer, and may have done it or not: do it again, what is so already is not done twice; `muster status` says how it stands: %w", c.base, err)
 }
