@@ -99,7 +99,8 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 	}
 	serial, spki := leaf.SerialNumber.Text(16), sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	var standing roster.Standing
-	if err := e.writer.View(r.Context(), func(s *decide.State) { _, standing = s.Standing(device, serial, spki) }); err != nil {
+	err = e.look(r.Context(), func(s *decide.State) { _, standing = s.Standing(device, serial, spki) }, func() bool { return standing == roster.Good })
+	if err != nil {
 		return answer{}, err
 	}
 	if standing != roster.Good {
@@ -115,6 +116,23 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 	return e.issue(r.Context(), a.subject, "renewed by the device", request, func(request *authority.Request, c decide.Certificate) decide.Command {
 		return decide.Reenrol{Device: device, Serial: serial, SPKI: spki, Certificate: c, Names: request.Names()}
 	})
+}
+
+// look shows fn the state and has judge say whether what fn saw lets the device go on. If it does not, both are called once
+// more, with all that the log holds: a registry that stands by, or was stopped and woke up, must not refuse what another
+// has made good meanwhile.
+func (e *EST) look(ctx context.Context, fn func(*decide.State), judge func() bool) error {
+	err := e.writer.View(ctx, fn)
+	if err != nil || judge() {
+		return err
+	}
+	if err = e.writer.Sync(ctx); err == nil {
+		err = e.writer.View(ctx, fn)
+	}
+	if err == nil {
+		judge()
+	}
+	return err
 }
 
 // stand says what helps against a standing that is not good.

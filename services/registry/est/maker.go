@@ -74,14 +74,25 @@ func path(chain []*x509.Certificate) *x509.CertPool {
 }
 
 // maker says which trusted manufacturer vouches for a certificate. The key was proven by the handshake.
+func (e *EST) maker(ctx context.Context, chain []*x509.Certificate) (string, error) {
+	var trusted []decide.Manufacturer
+	var name string
+	var refused error
+	err := e.look(ctx, func(s *decide.State) { trusted = s.Manufacturers() }, func() bool {
+		name, refused = e.vouches(trusted, chain)
+		return refused == nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return name, refused
+}
+
+// vouches says which one of the manufacturers signed the first certificate of a chain.
 //
 // An IDevID is not one of the web's certificates (IEEE 802.1AR-2018 section 8): its end may be the year 9999, it need not
 // name a usage, and its alternative name may be a critical one of a kind that nobody else knows (hardwareModuleName).
-func (e *EST) maker(ctx context.Context, chain []*x509.Certificate) (string, error) {
-	var trusted []decide.Manufacturer
-	if err := e.writer.View(ctx, func(s *decide.State) { trusted = s.Manufacturers() }); err != nil {
-		return "", err
-	}
+func (e *EST) vouches(trusted []decide.Manufacturer, chain []*x509.Certificate) (string, error) {
 	leaf := *chain[0]
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), oidSAN.Equal)
 	v := e.makers.vouching(trusted)
