@@ -42,7 +42,7 @@ func (c DefineLine) decide(s *State, _ time.Time) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if cohort, ok := s.Cohort(c.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked", c.Cohort)
+		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", c.Cohort)
 	}
 	known, ok := s.lines[c.Label]
 	switch {

@@ -113,7 +113,7 @@ func (c Move) decide(s *State, _ time.Time) (Outcome, error) {
 		return Outcome{}, invalid("cohort", "%.80q: want [a-z0-9][a-z0-9._-]{0,62}", c.Cohort)
 	}
 	if cohort, ok := s.Cohort(c.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked", c.Cohort)
+		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", c.Cohort)
 	}
 	var out Outcome
 	seen := map[uint32]bool{}

@@ -76,7 +76,7 @@ func (b birth) decide(s *State, now time.Time) (Outcome, error) {
 		b.c = b.c.noted()
 	}
 	if cohort, ok := s.Cohort(b.line.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked", cohort.Name)
+		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", cohort.Name)
 	}
 	counts := s.Counts()
 	out := Outcome{No: uint32(counts.Devices) + 1, Device: b.device, Certificate: b.c}
@@ -162,7 +162,7 @@ func (b birth) again(s *State, known roster.Device, now time.Time) (Outcome, err
 	profile, _ := s.Profile(known.Profile)
 	switch {
 	case known.Revoked:
-		return Outcome{}, conflict("device", "device %s, number %d, was revoked", b.device, known.No)
+		return Outcome{}, conflict("device", "device %s, number %d, was revoked, for good: enrol it under another name, and put that in its place", b.device, known.No)
 	case !holds(known, b.c.SPKI):
 		return Outcome{}, conflict("csr", "device %s is enrolled as number %d with another key", b.device, known.No)
 	case known.Cohort != b.line.Cohort:
