@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -19,8 +20,11 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"muster.dev/platform/daemon"
 	"muster.dev/services/registry/api"
@@ -356,14 +360,40 @@ func TestAStandbyAnswersWhatIsReadAndSendsChangesAway(t *testing.T) {
 func TestAStandbyShowsWhatWasAcknowledgedBeforeItWasAsked(t *testing.T) {
 	s := start(t)
 	other := run(t, s.cluster, s.authority, "b")
-	for i := range 30 {
-		id := fmt.Sprint("d", i)
-		s.enrol(t, id, "c", nil)
-		if d, err := other.client.Device(t.Context(), id); err != nil || d.No != uint32(i+1) {
-			t.Fatalf("%s: %+v, %v", id, d, err)
-		}
-	}
 	if st, err := other.client.Status(t.Context()); err != nil || st.Role != "standby" {
-		t.Errorf("%+v, %v", st, err)
+		t.Fatalf("%+v, %v", st, err)
+	}
+	// Who reads the log on is held up; who writes it does not read.
+	var held atomic.Int32
+	wait, release := context.WithCancel(context.Background())
+	t.Cleanup(release)
+	s.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if wait.Err() == nil {
+			s.cluster.KeepControl()
+			held.Add(1)
+			s.cluster.SleepControl(func() { <-wait.Done() })
+		}
+		return nil, nil, false
+	})
+	for deadline := time.Now().Add(20 * time.Second); held.Load() == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody reads the log on")
+		}
+		<-time.After(time.Millisecond)
+	}
+	s.enrol(t, "d1", "c", nil)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := other.client.Device(t.Context(), "d1")
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("answered from what it knew: %v", err)
+	case <-time.After(200 * time.Millisecond): // it waits for what the log says
+	}
+	release()
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
