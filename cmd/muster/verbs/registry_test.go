@@ -291,6 +291,9 @@ func TestWhatIsDefinedIsListed(t *testing.T) {
 	o.must("enrol nobody any more", "manufacturer", "distrust", "acme", "--why", "bankrupt")
 	o.refuses(ExitUsage, "want serial numbers", "claim", "add", "acme", "--line", "pumps", "--why", "x")
 	o.must("rotated in time", "security")
+	if _, _, said := muster(t, "security", "--data", o.dir); !strings.Contains(said, "signs of cloned identities and refused attempts are not among the findings") {
+		t.Errorf("without a warehouse: %s", said)
+	}
 	o.must("issues", "ca", "show")
 }
 

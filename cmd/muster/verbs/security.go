@@ -1,9 +1,12 @@
 package verbs
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,18 +21,54 @@ func security(f *frame) *cobra.Command {
 	return &cobra.Command{
 		Use:   "security",
 		Short: "How well the fleet's identities are kept: ages, rotation, ways of enrolment, and what wants somebody's hand",
-		Args:  cobra.NoArgs,
+		Long: "Signs that one identity is two devices, and refused attempts, are those of the last 7 days that the warehouse has; signs of a\n" +
+			"device that is revoked are left out. docs/runbooks/compromised-device.md says what to do.",
+		Args: cobra.NoArgs,
 		RunE: f.onRegistry(func(ctx context.Context, reg *client.Client, _ []string) error {
 			s, err := reg.Security(ctx)
 			if err != nil {
 				return err
 			}
+			seen, err := f.seenSigns(ctx)
+			if err != nil {
+				f.say("signs of cloned identities and refused attempts are not among the findings: %v", err)
+			}
+			s.Findings = append(s.Findings, seen...)
 			if f.json {
 				return f.printJSON(s)
 			}
 			return f.printSecurity(s)
 		}),
 	}
+}
+
+// signsWait is how long a stalled warehouse keeps what the registry says from being shown.
+const signsWait = 5 * time.Second
+
+// seenSigns are the findings that only the warehouse has: what gateways and the registry saw.
+func (f *frame) seenSigns(ctx context.Context) ([]v1.Finding, error) {
+	_, inst, err := f.running()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, signsWait)
+	defer cancel()
+	const sql = `SELECT kind AS finding,
+    if(kind = 'clone-sign', 'one identity looked like two: docs/runbooks/compromised-device.md', 'attempts were refused: muster audit list --type attempt-refused') AS detail,
+    toUInt32(uniqExact(device)) AS count, arraySlice(arraySort(groupUniqArray(device)), 1, 10) AS devices
+FROM security_findings
+WHERE kind = 'refused' OR kind = 'clone-sign' AND device NOT IN (SELECT device FROM devices WHERE revoked)
+GROUP BY kind ORDER BY kind`
+	var answer bytes.Buffer
+	params := url.Values{"database": {"muster"}, "default_format": {"JSONEachRow"}, "output_format_json_array_of_rows": {"1"}}
+	if err := ask(ctx, inst.Ports.ClickHouseURL(), params, sql, &answer); err != nil {
+		return nil, err
+	}
+	var found []v1.Finding
+	if err := json.Unmarshal(answer.Bytes(), &found); err != nil {
+		return nil, fmt.Errorf("the warehouse's answer: %w", err)
+	}
+	return found, nil
 }
 
 func (f *frame) printSecurity(s v1.Security) error {
