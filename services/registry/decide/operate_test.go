@@ -258,6 +258,10 @@ func TestARefusalIsNotedInPlainWords(t *testing.T) {
 	if !strings.HasPrefix(b.Subject, "a?b??é") || len(b.Subject) > maxWords || b.More != 3 {
 		t.Errorf("%q", b.Subject)
 	}
+	out = do(t, s, NoteRefusal{What: "enrol", Subject: "a\u009b31m\u202eb\u2028c\U000e0041 d\u00a0e"})
+	if b := out.Events[0].(event.AttemptRefused); b.Subject != "a?31m?b?c? d?e" {
+		t.Errorf("%q", b.Subject)
+	}
 	refused(t, s, NoteRefusal{}, Invalid, "what")
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"muster.dev/proto/event"
@@ -120,10 +121,11 @@ func (c NoteRefusal) decide(*State, time.Time) (Outcome, error) {
 
 const maxWords = 256
 
-// harmless makes plain text of at most maxWords bytes of anything.
+// harmless makes plain text of at most maxWords bytes of anything. Whoever reads the log at a terminal must see what was
+// said: no C1 control moves its cursor, and nothing turns the direction of the text.
 func harmless(s string) string {
 	s = strings.Map(func(c rune) rune {
-		if c < 0x20 || c == 0x7f || c == utf8.RuneError {
+		if !unicode.IsPrint(c) || c == utf8.RuneError {
 			return '?'
 		}
 		return c
