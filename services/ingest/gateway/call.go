@@ -13,6 +13,7 @@ import (
 	"muster.dev/services/ingest/gateway/answer"
 	"muster.dev/services/ingest/gateway/body"
 	"muster.dev/services/ingest/gateway/clones"
+	"muster.dev/services/ingest/gateway/door"
 	"muster.dev/services/ingest/gateway/recent"
 )
 
@@ -25,6 +26,7 @@ type call struct {
 	spoiled atomic.Bool // not to be used again: the log's client, or a joined request, may still look at it
 
 	at     time.Time      // when its headers were read: the record's time
+	peer   *door.Peer     // nil until it is known who asks
 	device *roster.Device // never nil; not to be written to
 	seat   *clones.Seat   // nil until it is known who asks
 	hangUp bool
@@ -73,7 +75,7 @@ func newCall(g *Gateway) *call {
 func (c *call) begin(s stream) {
 	c.holders.Store(1)
 	c.heading, c.at = heading{stream: s}, time.Now()
-	c.device, c.seat, c.hangUp = &nobody, nil, false
+	c.peer, c.device, c.seat, c.hangUp = nil, &nobody, nil, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
 	c.faults = c.faults[:0]
 	c.receipt = answer.Receipt{Quarantined: c.receipt.Quarantined[:0]}

@@ -131,6 +131,9 @@ func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared
 	if p = c.decode(); p != nil {
 		return p.Reason, p
 	}
+	if p = c.still(); p != nil {
+		return p.Reason, p
+	}
 	reason, p := g.publish(c, header)
 	return reason, p
 }
@@ -206,13 +209,28 @@ func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
 	if p := c.region(); p != nil {
 		return p
 	}
-	c.seat = peer.Seat
+	c.peer, c.seat = peer, peer.Seat
 	if kinds, other := c.seat.Came(c.at); kinds != nil {
 		for _, kind := range kinds {
 			g.tell(c, kind, &other, 0)
 		}
 	}
 	return nil
+}
+
+// still asks again once the message is there. Its body may have taken as long as bodies may, and a device that was held
+// off, ended or given to another region meanwhile is as much refused as one that begins now. As a rule nothing happened,
+// and it costs a comparison.
+func (c *call) still() *answer.Problem {
+	v := c.g.desk.Look(&c.peer.Card)
+	if &v.Device == c.device {
+		return nil
+	}
+	if v.Standing != roster.Good {
+		return c.standing(v, c.peer)
+	}
+	c.setDevice(&v.Device)
+	return c.region()
 }
 
 func (c *call) setDevice(d *roster.Device) {

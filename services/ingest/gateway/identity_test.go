@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -123,6 +124,43 @@ func TestNoRouteTellsWhetherAnotherDeviceIsThere(t *testing.T) {
 		}
 	}
 	s.balanced()
+}
+
+func TestAMessageThatBeganBeforeTheQuarantineIsRefusedToo(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		s := open(t, nil, "boiler-1")
+		id := s.ca.Device("boiler-1")
+		slow, other := s.client(id, http2), s.client(id, http2)
+		body, rest := io.Pipe()
+		whole := message(1, 1, "")
+		answer := make(chan reply, 1)
+		go func() {
+			r, err := s.try(slow, "/v1/telemetry", typeJSON, body)
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- r
+		}()
+		if _, err := rest.Write(whole[:10]); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("its headers are there", func() bool { return s.metric("muster_gateway_connections") == 1 })
+		s.post(other, "/v1/telemetry", typeJSON, message(1, 2, ""))
+		s.declare(event.DeviceQuarantined{No: 1, On: true})
+		s.eventually("it is held off", func() bool {
+			return s.post(other, "/v1/telemetry", typeJSON, message(2, 1, "")).Code == http.StatusForbidden
+		})
+		if _, err := rest.Write(whole[10:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := rest.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-answer; r.Code != http.StatusForbidden || r.Reason != "quarantined" {
+			t.Errorf("%s: %d %s", r.Proto, r.Code, r.Raw)
+		}
+		s.balanced()
+	}
 }
 
 func TestADeviceInQuarantineIsToldAndIsTakenAgainOnTheSameConnection(t *testing.T) {
