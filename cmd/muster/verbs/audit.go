@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -296,8 +298,12 @@ func auditList(f *frame) *cobra.Command {
 			begin := time.Now().Add(-time.Duration(since))
 			var shown []audit.Entry // a ring once it has --last of them
 			n := 0
+			kinds := map[string]bool{} // that the log has
 			v := audit.NewVerifier()
 			err := f.walk(cmd.Context(), v, device, func(e audit.Entry) error {
+				if e.Type != "" {
+					kinds[e.Type], kinds[e.Kind()] = false, true
+				}
 				switch {
 				case device != "" && !e.Concerns(),
 					who != "" && e.Who != who,
@@ -316,6 +322,13 @@ func auditList(f *frame) *cobra.Command {
 			})
 			if err != nil {
 				return err
+			}
+			for _, t := range types {
+				if _, has := kinds[t]; !has {
+					maps.DeleteFunc(kinds, func(_ string, short bool) bool { return !short })
+					f.say("the log has no event of type %q; it has: %s", t, strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+					break
+				}
 			}
 			if last > 0 && n > last {
 				at := n % last

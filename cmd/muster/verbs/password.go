@@ -59,7 +59,7 @@ func passwordCreate(f *frame) *cobra.Command {
 				often = fmt.Sprintf("%d times at most", made.Uses)
 			}
 			f.say("password %s is good until %s, to be used %s; its secret is not shown again", made.ID, day(made.NotAfter), often)
-			return f.printSecret(made, made.Secret, out)
+			return f.printSecret(made, made.Secret, out, "muster password withdraw "+made.ID)
 		})(cmd, args)
 	}
 	cmd.Flags().StringVar(&p.Label, "line", "", "the product line's `LABEL` that a device which uses it enrols into; may be left out for a device that is enrolled")

@@ -59,22 +59,30 @@ func keptIn(cmd *cobra.Command, out *string) {
 	cmd.Flags().StringVar(out, "out", "", "write the secret into `FILE`, which only its owner may read (default standard output)")
 }
 
-// printSecret shows what is shown once.
-func (f *frame) printSecret(made any, secret, out string) error {
+// printSecret shows what is shown once; what could not be shown is to be undone by a command.
+func (f *frame) printSecret(made any, secret, out, undo string) error {
+	lost := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%w; its secret is lost: `%s --why ...`, and make another", err, undo)
+	}
 	if out != "" {
 		if err := wholefile.Write(out, []byte(secret+"\n"), 0o600); err != nil {
-			return fmt.Errorf("%w; the secret is lost: withdraw what was made, and make another", err)
+			return lost(err)
 		}
 		f.say("its secret is in %s", out)
 	}
 	switch {
+	case f.json && out == "":
+		return lost(f.printJSON(made))
 	case f.json:
 		return f.printJSON(made)
 	case out != "":
 		return nil
 	}
 	_, err := fmt.Fprintln(f.Out, secret)
-	return err
+	return lost(err)
 }
 
 // show prints data: as JSON, or as the table for people.

@@ -39,7 +39,7 @@ func tokenCreate(f *frame) *cobra.Command {
 				return err
 			}
 			f.say("token %s of %s, %s, is good until %s; its secret is not shown again", made.ID, made.Name, made.Role, day(made.NotAfter))
-			return f.printSecret(made, made.Secret, out)
+			return f.printSecret(made, made.Secret, out, "muster token withdraw "+made.ID)
 		})(cmd, args)
 	}
 	cmd.Flags().StringVar(&t.Role, "role", "", "what its bearer may do: a `ROLE` of viewer, operator, releaser, admin")
