@@ -157,21 +157,24 @@ func (r *run) blackhole(length time.Duration) int {
 }
 
 // members names who is in the sinks' group.
-func (s *site) members() (string, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
-	defer cancel()
+func (s *site) members() (said string, err error) {
 	adm, err := s.adm()
 	if err != nil {
 		return "", err
 	}
-	groups, err := adm.DescribeGroups(ctx, principals.Group)
-	if err != nil {
-		return "", err
-	}
-	g := groups[principals.Group]
-	names := ""
-	for _, m := range g.Members {
-		names += m.MemberID + " "
-	}
-	return fmt.Sprintf("%s%s", names, g.State), g.Err
+	// The first question may go out on a connection to a broker that was killed since.
+	err = s.within(10*time.Second, func(ctx context.Context) error {
+		groups, err := adm.DescribeGroups(ctx, principals.Group)
+		if err != nil {
+			return err
+		}
+		g := groups[principals.Group]
+		said = ""
+		for _, m := range g.Members {
+			said += m.MemberID + " "
+		}
+		said += g.State
+		return g.Err
+	})
+	return said, err
 }

@@ -41,6 +41,7 @@ func TestAFloodOfFramesEndsItsConnectionAndNobodyElses(t *testing.T) {
 	s := open(t, nil, "flood", "swift")
 	swift := s.device("swift")
 	filler := bytes.Repeat(literal("x-filler", strings.Repeat("y", 100)), 140) // 15 KiB
+	seq := 0
 	for name, x := range map[string]struct{ first, then []byte }{
 		"headers that are continued for ever": {frame(frameHeaders, 0, 1, literal(":method", "POST")), frame(frameContinuation, 0, 1, filler)},
 		"continuations of nothing":            {frame(frameHeaders, 0, 1, literal(":method", "POST")), bytes.Repeat(frame(frameContinuation, 0, 1, nil), 1000)},
@@ -61,7 +62,8 @@ func TestAFloodOfFramesEndsItsConnectionAndNobodyElses(t *testing.T) {
 		}
 		t.Logf("%s: ended after %d bytes", name, sent)
 		_ = c.Close()
-		if r := s.post(swift, "/v1/telemetry", typeJSON, message(1, sent, "")); r.Code != http.StatusOK {
+		seq++
+		if r := s.post(swift, "/v1/telemetry", typeJSON, message(1, seq, "")); r.Code != http.StatusOK {
 			t.Errorf("a neighbour of %s: %s", name, r.Raw)
 		}
 	}
