@@ -4,7 +4,6 @@ package torture
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"sync"
 	"time"
