@@ -68,9 +68,13 @@ func (c Certificate) check(s *State, now time.Time) error {
 }
 
 // again finds the certificate that a device got for the same request: whoever did not hear the answer asks once more. In
-// the last third of its life the same request is one for a new certificate, as some clients' requests are always alike.
-func again(d roster.Device, csr [32]byte, now time.Time) (Certificate, bool) {
+// the last third of its life the same request is one for a new certificate, as some clients' requests are always alike; and so
+// it is once the issuer was revoked: nobody takes the old one.
+func (s *State) again(d roster.Device, csr [32]byte, now time.Time) (Certificate, bool) {
 	for _, c := range d.Certificates {
+		if issuer, _ := s.Issuer(c.Issuer); issuer.Revoked {
+			continue
+		}
 		if c.CSR == csr && csr != [32]byte{} && !c.Revoked && now.UnixMilli() < c.NotAfter-(c.NotAfter-c.NotBefore)/3 {
 			return certificateOf(c), true
 		}
@@ -149,7 +153,7 @@ func (c Reenrol) decide(s *State, now time.Time) (Outcome, error) {
 	if err := asksFor(c.Names, c.Device); err != nil {
 		return Outcome{}, err
 	}
-	if had, ok := again(d, c.Certificate.CSR, now); ok {
+	if had, ok := s.again(d, c.Certificate.CSR, now); ok {
 		return Outcome{No: d.No, Device: d.ID, Certificate: had}, nil
 	}
 	return s.renew(d, c.Certificate, now, MethodRenewal, "")

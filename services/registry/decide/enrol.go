@@ -183,7 +183,7 @@ func (b birth) again(s *State, known roster.Device, now time.Time) (Outcome, err
 			return differs("attributes."+key, have)
 		}
 	}
-	if had, ok := again(known, b.c.CSR, now); ok {
+	if had, ok := s.again(known, b.c.CSR, now); ok {
 		return Outcome{No: known.No, Device: known.ID, Certificate: had}, nil
 	}
 	if b.unwritten {
@@ -223,7 +223,7 @@ func (c EnrolByPassword) decide(s *State, now time.Time) (Outcome, error) {
 	}
 	known, exists := s.Device(id)
 	if exists && !known.Revoked {
-		if had, ok := again(known, c.Certificate.CSR, now); ok {
+		if had, ok := s.again(known, c.Certificate.CSR, now); ok {
 			return Outcome{No: known.No, Device: id, Certificate: had}, nil
 		}
 	}
@@ -286,7 +286,7 @@ func (c EnrolByManufacturer) decide(s *State, now time.Time) (Outcome, error) {
 	if known.Revoked {
 		return Outcome{}, forbidden("device", "device %s was revoked", claim.Device)
 	}
-	if had, ok := again(known, c.Certificate.CSR, now); ok {
+	if had, ok := s.again(known, c.Certificate.CSR, now); ok {
 		return Outcome{No: known.No, Device: known.ID, Certificate: had}, nil
 	}
 	return s.renew(known, c.Certificate, now, MethodManufacturer, via)

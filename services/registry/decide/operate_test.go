@@ -285,4 +285,12 @@ func TestIssuersAreAuthorities(t *testing.T) {
 	next := enrolled("e", "ke")
 	next.Certificate.Issuer = id
 	refused(t, s, next, Conflict, "issuer")
+
+	// The same request is no repeat any more: it would bring a certificate that nobody takes.
+	c.Certificate = cert("k", "csr of k again")
+	c.Certificate.CSR = enrolled("d", "k").Certificate.CSR
+	out := do(t, s, c)
+	if _, standing := s.Standing("d", out.Certificate.Serial, out.Certificate.SPKI); len(out.Events) != 1 || standing != roster.Good {
+		t.Errorf("%+v: %v", out, standing)
+	}
 }
