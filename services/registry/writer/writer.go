@@ -91,6 +91,7 @@ type Writer struct {
 
 	// The rest is Run's.
 	leases leases
+	ends   *ends
 	state  *decide.State  // the one that is published; nil is none
 	place  eventlog.Place // that this process took last and was not fenced from
 	fresh  bool           // it has not yet had the place
@@ -198,7 +199,7 @@ func (w *Writer) Sync(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	end, err := w.leases.end(ctx)
+	end, err := w.ends.wait(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -223,7 +224,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	w.leases = leases
+	w.leases, w.ends = leases, newEnds(leases.end)
 	close(w.opened)
 	defer func() { w.unpublish(false) }()
 	faults := outage.New(50*time.Millisecond, 2*time.Second)
