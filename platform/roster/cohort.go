@@ -72,6 +72,9 @@ func (s *State) Cohorts() []Cohort {
 	return out
 }
 
+// CohortCount is how many cohorts there are.
+func (s *State) CohortCount() int { return len(s.cohorts) - 1 } // the first is no cohort
+
 // Cohort finds a cohort.
 func (s *State) Cohort(name string) (Cohort, bool) {
 	place, ok := s.places[name]

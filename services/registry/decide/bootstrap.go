@@ -41,8 +41,8 @@ func (c DefineLine) decide(s *State, _ time.Time) (Outcome, error) {
 	if err := line.check(); err != nil {
 		return Outcome{}, err
 	}
-	if cohort, ok := s.Cohort(c.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", c.Cohort)
+	if err := s.takes(c.Cohort); err != nil {
+		return Outcome{}, err
 	}
 	known, ok := s.lines[c.Label]
 	switch {

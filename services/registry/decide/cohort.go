@@ -45,8 +45,10 @@ func (c DefineCohort) decide(s *State, _ time.Time) (Outcome, error) {
 		}
 	}
 	known, ok := s.Cohort(c.Cohort)
-	if !ok && len(s.Cohorts()) >= MaxCohorts {
-		return Outcome{}, conflict("cohort", "it would be one more than the limit of %d cohorts", MaxCohorts)
+	if !ok {
+		if err := s.oneMoreCohort(); err != nil {
+			return Outcome{}, err
+		}
 	}
 	if ok && known.Interval == c.Interval && known.Region == c.Region && slices.Equal(known.Sleep, c.Sleep) {
 		return Outcome{Count: known.Devices}, nil
@@ -122,4 +124,24 @@ func (c DefineRegion) decide(s *State, _ time.Time) (Outcome, error) {
 		return Outcome{}, conflict("region", "it would be one more than the limit of %d regions", MaxRegions)
 	}
 	return Outcome{Events: []event.Body{event.RegionDefined{Region: c.Region, Gateway: c.Gateway}}}, nil
+}
+
+// oneMoreCohort says whether there may be one. Devices that enrol and move make cohorts too.
+func (s *State) oneMoreCohort() error {
+	if s.CohortCount() >= MaxCohorts {
+		return conflict("cohort", "it would be one more than the limit of %d cohorts", MaxCohorts)
+	}
+	return nil
+}
+
+// takes says whether a cohort takes devices: one that is there and not revoked, or a new one.
+func (s *State) takes(cohort string) error {
+	known, ok := s.Cohort(cohort)
+	switch {
+	case !ok:
+		return s.oneMoreCohort()
+	case known.Revoked:
+		return conflict("cohort", "%s was revoked and takes no more devices: choose another", cohort)
+	}
+	return nil
 }

@@ -112,8 +112,8 @@ func (c Move) decide(s *State, _ time.Time) (Outcome, error) {
 	case !cohortName.MatchString(c.Cohort):
 		return Outcome{}, invalid("cohort", "%.80q: want [a-z0-9][a-z0-9._-]{0,62}", c.Cohort)
 	}
-	if cohort, ok := s.Cohort(c.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", c.Cohort)
+	if err := s.takes(c.Cohort); err != nil {
+		return Outcome{}, err
 	}
 	var out Outcome
 	seen := map[uint32]bool{}

@@ -75,8 +75,8 @@ func (b birth) decide(s *State, now time.Time) (Outcome, error) {
 		}
 		b.c = b.c.noted()
 	}
-	if cohort, ok := s.Cohort(b.line.Cohort); ok && cohort.Revoked {
-		return Outcome{}, conflict("cohort", "%s was revoked and takes no more devices: choose another", cohort.Name)
+	if err := s.takes(b.line.Cohort); err != nil {
+		return Outcome{}, err
 	}
 	counts := s.Counts()
 	out := Outcome{No: uint32(counts.Devices) + 1, Device: b.device, Certificate: b.c}

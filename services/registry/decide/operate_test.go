@@ -222,6 +222,21 @@ func TestGroupsAndRegionsAreNamed(t *testing.T) {
 	refused(t, s, DefineGroup{Group: "one-more", Selector: "site"}, Conflict, "group")
 }
 
+func TestNobodyMakesMoreCohortsThanThereMayBe(t *testing.T) {
+	s := site(t)
+	do(t, s, enrolled("d", "k"))
+	for i := 0; s.CohortCount() < MaxCohorts; i++ {
+		do(t, s, DefineCohort{Cohort: fmt.Sprint("more-", i)})
+	}
+	other := enrolled("e", "l")
+	other.Cohort = "one-more"
+	refused(t, s, other, Conflict, "cohort")
+	refused(t, s, DefineCohort{Cohort: "one-more"}, Conflict, "cohort")
+	refused(t, s, Move{Devices: []identity.Device{"d"}, Cohort: "one-more"}, Conflict, "cohort")
+	refused(t, s, DefineLine{Label: "l", Profile: "p", Cohort: "one-more"}, Conflict, "cohort")
+	do(t, s, Move{Devices: []identity.Device{"d"}, Cohort: "more-1"})
+}
+
 func TestTokensHaveARoleAndALife(t *testing.T) {
 	s := NewState()
 	good := MakeToken{ID: "t", Name: "ci", Role: RoleReleaser, Hash: secret("t"), NotAfter: now.Add(time.Hour)}

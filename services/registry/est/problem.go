@@ -58,6 +58,8 @@ func asProblem(err error) *problem {
 		return refuse(http.StatusBadRequest, "Want a PKCS #10 request, signed by its own key: P-256, Ed25519, or RSA of 2048 to 8192 bits.", "the certificate request is refused: %s", request.Reason)
 	case errors.As(err, &refusal):
 		return decided(refusal)
+	case errors.Is(err, authority.ErrIssuerGone):
+		return refuse(http.StatusForbidden, "Make a new request.", "the certificate of this request is of an authority that was retired")
 	case errors.Is(err, writer.ErrStandby):
 		return later(2, "this registry stands by for another, which enrols")
 	case errors.Is(err, writer.ErrUnavailable):
