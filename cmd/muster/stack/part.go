@@ -25,7 +25,8 @@ const (
 type Site struct {
 	Dir     Dir
 	Ports   Ports
-	Devices int // simulated; 0 is none
+	Devices int    // simulated; 0 is none
+	Region  string // of the gateway
 	// TrustDomain is the authority's; prepare finds it.
 	TrustDomain string
 }

@@ -97,7 +97,8 @@ func TestEachProcessCanReadWhatItIsTold(t *testing.T) {
 	}
 }
 
-// An authority that was made before the stack is for the trust domain that somebody chose; the gateway goes by it.
+// An authority that was made before the stack is for the trust domain that somebody chose; the gateway goes by it, and by
+// the region that it is started for.
 func TestAStackGoesByTheTrustDomainOfItsAuthority(t *testing.T) {
 	d := newDir(t)
 	if err := d.makeSecrets(); err != nil {
@@ -110,12 +111,12 @@ func TestAStackGoesByTheTrustDomainOfItsAuthority(t *testing.T) {
 	if _, err := authority.Init(d.CA(), "fleet.example", options...); err != nil {
 		t.Fatal(err)
 	}
-	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}}); err != nil {
+	if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}, Region: "eu"}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := gateway.DefaultConfig()
-	if err := daemon.Load(d.Config(Gateway), &cfg, func(string) (string, bool) { return "", false }); err != nil || cfg.TrustDomain != "fleet.example" {
-		t.Errorf("the gateway is of trust domain %q, %v", cfg.TrustDomain, err)
+	if err := daemon.Load(d.Config(Gateway), &cfg, func(string) (string, bool) { return "", false }); err != nil || cfg.TrustDomain != "fleet.example" || cfg.Region != "eu" {
+		t.Errorf("the gateway is of trust domain %q and region %q, %v", cfg.TrustDomain, cfg.Region, err)
 	}
 }
 

@@ -25,7 +25,8 @@ const (
 type Order struct {
 	Dir     Dir
 	Devices int
-	Offset  int // of every port
+	Region  string // of the gateway; none takes every region's devices
+	Offset  int    // of every port
 	Version string
 	Out     io.Writer // what a person may copy
 	Err     io.Writer // progress
@@ -49,7 +50,7 @@ func Up(ctx context.Context, o Order) (err error) {
 		return err
 	}
 	defer release()
-	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices}
+	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices, Region: o.Region}
 	plan, names := o.plan()
 	say := func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
 	if err := o.Dir.endLeftovers(ctx, patience, say); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/cmd/muster/stack"
 	"muster.dev/cmd/muster/supervise"
+	"muster.dev/proto/event"
 )
 
 // defaultDevices is a fleet that a laptop does not notice.
@@ -31,6 +32,9 @@ func up(f *frame) *cobra.Command {
 			if o.Devices < 0 {
 				return misuse{fmt.Errorf("--devices %d: want 0 or more", o.Devices)}
 			}
+			if o.Region != "" && !event.Name(o.Region) {
+				return misuse{fmt.Errorf("--region %q: want [a-z0-9][a-z0-9._-]{0,62}", o.Region)}
+			}
 			if _, err := stack.PortsAt(o.Offset); err != nil {
 				return misuse{err}
 			}
@@ -41,6 +45,7 @@ func up(f *frame) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Devices, "devices", defaultDevices, "simulated devices; 0 is none")
+	cmd.Flags().StringVar(&o.Region, "region", "", "the gateway's `REGION`: it takes its devices, and those of no region (default all)")
 	cmd.Flags().BoolVar(&check, "check", false, "only say what would stop it now: a taken port, another stack on the directory")
 	cmd.Flags().IntVar(&o.Offset, "listen-offset", 0, "add `N` to every port, so that two stacks can stand side by side")
 	return cmd
