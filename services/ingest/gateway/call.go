@@ -30,6 +30,7 @@ type call struct {
 	device *roster.Device // never nil; not to be written to
 	seat   *clones.Seat   // nil until it is known who asks
 	hangUp bool
+	named  string // the other device that the body names, of a DeviceMismatch
 	heading
 
 	reader body.Reader

@@ -119,6 +119,7 @@ func (c *call) namesDevice() *answer.Problem {
 	if named == nil || named == string(c.device.ID) {
 		return nil
 	}
+	c.named, _ = named.(string)
 	return c.problemf(answer.DeviceMismatch, field, 0, "The body names device %.100q, the certificate %q: leave the field out, or connect as that device.", named, c.device.ID)
 }
 

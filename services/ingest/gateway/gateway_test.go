@@ -21,6 +21,7 @@ import (
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
 	"muster.dev/services/ingest/gateway"
+	"muster.dev/services/ingest/sign"
 )
 
 func header(r *kgo.Record, key string) []byte {
@@ -376,8 +377,13 @@ func TestWhoMayNotSendIsTold(t *testing.T) {
 			t.Errorf("%s is stored", rec.Key)
 		}
 	}
-	if n := len(s.records(record.TopicEvents)); n != 0 {
-		t.Errorf("%d events are stored", n)
+	s.eventually("that it used another's name is told", func() bool { return s.written(sign.OtherName, "written") == 1 })
+	fields, signs := s.signs()
+	if n := len(s.records(record.TopicEvents)); n != 1 || len(signs) != 1 || string(signs[0].Key) != "good" || fields[0]["sign"] != "other-name" || fields[0]["named"] != "bad" {
+		t.Errorf("%d events are stored, %v", n, fields)
+	}
+	if s.written(sign.OtherName, "withheld") != 2 {
+		t.Error("the others are not counted")
 	}
 	if r := s.post(s.device("good"), "/v1/telemetry", typeJSON, message(1, 1, `,"device":"good"`)); r.Code != 200 {
 		t.Errorf("its own name: %d %s", r.Code, r.Raw)

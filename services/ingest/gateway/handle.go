@@ -129,6 +129,9 @@ func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared
 		return p.Reason, p
 	}
 	if p = c.decode(); p != nil {
+		if p.Reason == answer.DeviceMismatch {
+			g.tellOfAnother(c)
+		}
 		return p.Reason, p
 	}
 	if p = c.still(); p != nil {

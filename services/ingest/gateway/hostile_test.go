@@ -218,14 +218,13 @@ func TestARevokedDeviceThatRepeatsItselfIsRefused(t *testing.T) {
 		n, err := c.Read(answer)
 		return string(answer[:n]), err
 	}
-	for range 3 {
+	// A head that comes in two parts is read as any other: on a busy machine that may be the first few.
+	s.eventually("it repeats itself", func() bool {
 		if got, err := ask(); err != nil || !strings.HasPrefix(got, "HTTP/1.1 200") {
 			t.Fatalf("%q %v", got, err)
 		}
-	}
-	if s.metric("muster_gateway_repeated_requests_total") == 0 {
-		t.Error("it did not repeat itself")
-	}
+		return s.metric("muster_gateway_repeated_requests_total") > 0
+	})
 	s.declare(event.DeviceRevoked{No: s.nos["boiler-1"]})
 	s.eventually("it goes on", func() bool {
 		got, err := ask()

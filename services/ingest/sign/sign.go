@@ -34,10 +34,11 @@ const (
 	TwoCertificates Kind = "two-certificates" // messages under two keys, in turns
 	SeqBack         Kind = "seq-back"         // a seq far below one that this boot has used
 	KeyConflict     Kind = "key-conflict"     // one boot and seq, two payloads
+	OtherName       Kind = "other-name"       // a message that says it is another device's
 )
 
 // Kinds is all of them.
-func Kinds() []Kind { return []Kind{TwoAddresses, TwoCertificates, SeqBack, KeyConflict} }
+func Kinds() []Kind { return []Kind{TwoAddresses, TwoCertificates, SeqBack, KeyConflict, OtherName} }
 
 // Sign is one of them: what was seen of a device, and by whom.
 type Sign struct {
@@ -53,6 +54,8 @@ type Sign struct {
 	Keyed     bool
 	Boot      uint32
 	Seq, High uint64
+	// Named is the device whose message it is said to be, of OtherName alone; empty is no device's name.
+	Named string
 	// More is how many like it were seen and not written since the last one of this device and kind.
 	More uint64
 }
@@ -62,7 +65,7 @@ func (s *Sign) fields() map[string]any {
 	f := map[string]any{"sign": string(s.Kind), "gateway": s.Gateway}
 	for name, text := range map[string]string{
 		"stream": s.Stream, "address": s.Address, "other_address": s.OtherAddress,
-		"certificate": s.Certificate, "other_certificate": s.OtherCertificate,
+		"certificate": s.Certificate, "other_certificate": s.OtherCertificate, "named": s.Named,
 	} {
 		if text != "" {
 			f[name] = text
