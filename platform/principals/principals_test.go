@@ -164,7 +164,7 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 		return w.Append(ctx, []*kgo.Record{{Topic: record.TopicRegistry, Value: []byte("x")}})
 	})
 	settled(t, "the registry writes a snapshot", func() error {
-		return client(t, seeds, Registry, secrets[Registry]).ProduceSync(ctx, &kgo.Record{Topic: record.TopicSnapshots, Value: []byte("x")}).FirstErr()
+		return client(t, seeds, Registry, secrets[Registry]).ProduceSync(ctx, &kgo.Record{Topic: record.TopicSnapshots, Key: []byte("k"), Value: []byte("x")}).FirstErr()
 	})
 	settled(t, "the gateway publishes", func() error {
 		p, err := eventlog.NewProducer(as(Gateway), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
