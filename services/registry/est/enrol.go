@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"muster.dev/platform/roster"
+	"muster.dev/platform/share"
 	"muster.dev/proto/identity"
 	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/decide"
@@ -63,7 +64,7 @@ func (e *EST) enrol(w http.ResponseWriter, r *http.Request, a *attempt) (answer,
 		p.challenge = true
 		return answer{}, p
 	}
-	if wait := e.failures.empty(failing{a.subject, prefix(r.RemoteAddr)}); wait > 0 {
+	if wait := e.failures.empty(failing{a.subject, share.Address(r.RemoteAddr)}); wait > 0 {
 		return answer{}, slower(wait, "too many attempts in the name of this device were refused from this address")
 	}
 	request, err := read(w, r)
@@ -94,7 +95,7 @@ func (e *EST) reenrol(w http.ResponseWriter, r *http.Request, a *attempt) (answe
 		return answer{}, err
 	}
 	a.by(string(device))
-	if wait := e.failures.empty(failing{a.subject, prefix(r.RemoteAddr)}); wait > 0 {
+	if wait := e.failures.empty(failing{a.subject, share.Address(r.RemoteAddr)}); wait > 0 {
 		return answer{}, slower(wait, "too many attempts in the name of this device were refused from this address")
 	}
 	serial, spki := leaf.SerialNumber.Text(16), sha256.Sum256(leaf.RawSubjectPublicKeyInfo)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"muster.dev/platform/share"
 	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/pkcs7"
 	"muster.dev/services/registry/refusals"
@@ -216,7 +217,7 @@ func (e *EST) guard(operation string, serve func(http.ResponseWriter, *http.Requ
 }
 
 func (e *EST) limited(w http.ResponseWriter, r *http.Request, a *attempt, serve func(http.ResponseWriter, *http.Request, *attempt) (answer, error)) (answer, error) {
-	if wait := e.requests.take(prefix(r.RemoteAddr)); wait > 0 {
+	if wait := e.requests.take(share.Address(r.RemoteAddr)); wait > 0 {
 		return answer{}, slower(wait, "too many requests come from this address")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), decideTimeout)
@@ -238,7 +239,7 @@ func (e *EST) refuse(w http.ResponseWriter, r *http.Request, operation, subject 
 		host, _, _ := net.SplitHostPort(r.RemoteAddr) // the server's own: it has a port
 		e.refusals.Note(refusals.Attempt{What: operation, Subject: subject, Reason: p.says, Source: host})
 		if subject != "" && p.status != http.StatusTooManyRequests {
-			e.failures.take(failing{subject, prefix(r.RemoteAddr)})
+			e.failures.take(failing{subject, share.Address(r.RemoteAddr)})
 		}
 	}
 	h := w.Header()

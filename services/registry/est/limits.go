@@ -5,38 +5,22 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-)
 
-// prefix is whom a bound per address counts: an IPv6 host has a whole /64 to choose from.
-func prefix(address string) netip.Prefix {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, bits := at.Addr().Unmap().WithZone(""), 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
+	"muster.dev/platform/share"
+)
 
 // bounded is a listener that refuses connections beyond a number in all and of one address.
 type bounded struct {
 	net.Listener
-	most, per int
-	metrics   *metrics
-
-	mu    sync.Mutex
-	open  int                  // guarded by mu
-	holds map[netip.Prefix]int // guarded by mu
+	total, each *share.Slots[netip.Prefix]
+	metrics     *metrics
 }
 
+// everybody is the one holder of what all hold together.
+var everybody netip.Prefix
+
 func bound(l net.Listener, most, per int, m *metrics) *bounded {
-	return &bounded{Listener: l, most: most, per: per, metrics: m, holds: map[netip.Prefix]int{}}
+	return &bounded{Listener: l, total: share.NewSlots[netip.Prefix](most), each: share.NewSlots[netip.Prefix](per), metrics: m}
 }
 
 // Accept gives the next connection that stays within the bounds; others are closed at once.
@@ -46,7 +30,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		from := prefix(c.RemoteAddr().String())
+		from := share.Address(c.RemoteAddr().String())
 		if reason := b.take(from); reason != "" {
 			b.metrics.refused.WithLabelValues(reason).Inc()
 			_ = c.Close() // refused: how it closes is of no interest
@@ -58,26 +42,19 @@ func (b *bounded) Accept() (net.Conn, error) {
 }
 
 func (b *bounded) take(from netip.Prefix) (refused string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.open >= b.most:
+	if !b.total.Take(everybody) {
 		return "total"
-	case b.holds[from] >= b.per:
+	}
+	if !b.each.Take(from) {
+		b.total.Give(everybody)
 		return "address"
 	}
-	b.open++
-	b.holds[from]++
 	return ""
 }
 
 func (b *bounded) give(from netip.Prefix) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open--
-	if b.holds[from]--; b.holds[from] == 0 {
-		delete(b.holds, from)
-	}
+	b.each.Give(from)
+	b.total.Give(everybody)
 }
 
 // counted is a connection that gives its place back when it closes.

@@ -31,28 +31,6 @@ func TestABudgetIsNeverOverdrawn(t *testing.T) {
 	}
 }
 
-func TestSlotsAreCountedPerKey(t *testing.T) {
-	s := NewSlots[string](2)
-	for i, want := range []bool{true, true, false} {
-		if s.Take("a") != want {
-			t.Fatalf("holder %d of two", i+1)
-		}
-	}
-	if !s.Take("b") {
-		t.Fatal("another key pays for it")
-	}
-	s.Give("a")
-	if !s.Take("a") {
-		t.Fatal("a given slot is free")
-	}
-	s.Give("a")
-	s.Give("a")
-	s.Give("b")
-	if s.Keys() != 0 {
-		t.Errorf("%d keys keep memory", s.Keys())
-	}
-}
-
 var start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestADeviceMaySendItsBurstAndThenItsRate(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"muster.dev/platform/share"
 	"muster.dev/proto/identity"
 	"muster.dev/services/ingest/gateway/admit"
 	"muster.dev/services/ingest/gateway/clones"
@@ -56,9 +57,9 @@ type Door struct {
 	shaking   chan struct{}  // one token per handshake
 	computing chan struct{}  // one token per handshake that does not wait for its peer
 	total     *admit.Budget
-	addresses *admit.Slots[netip.Prefix]
-	knocking  *admit.Slots[netip.Prefix] // handshakes by address
-	devices   *admit.Slots[identity.Device]
+	addresses *share.Slots[netip.Prefix]
+	knocking  *share.Slots[netip.Prefix] // handshakes by address
+	devices   *share.Slots[identity.Device]
 
 	mu    sync.Mutex
 	conns map[identity.Device][]*conn // guarded by mu: those that have shaken hands and name a device
@@ -73,9 +74,9 @@ func Open(ln net.Listener, m *Material, s Settings) *Door {
 		shaking:   make(chan struct{}, l.Handshakes),
 		computing: make(chan struct{}, computing),
 		total:     admit.NewBudget(int64(l.Connections)),
-		addresses: admit.NewSlots[netip.Prefix](l.PerAddress),
-		knocking:  admit.NewSlots[netip.Prefix](l.HandshakesPerAddress),
-		devices:   admit.NewSlots[identity.Device](l.PerDevice),
+		addresses: share.NewSlots[netip.Prefix](l.PerAddress),
+		knocking:  share.NewSlots[netip.Prefix](l.HandshakesPerAddress),
+		devices:   share.NewSlots[identity.Device](l.PerDevice),
 		conns:     map[identity.Device][]*conn{},
 	}
 	admits := d.admits
@@ -197,7 +198,7 @@ func (d *Door) admit(nc net.Conn) *conn {
 	if !d.total.Take(1) {
 		return refuse(refusedTotal)
 	}
-	address := prefix(nc.RemoteAddr())
+	address := share.Address(nc.RemoteAddr().String())
 	if !d.addresses.Take(address) {
 		d.total.Give(1)
 		return refuse(refusedAddress)
@@ -209,28 +210,6 @@ func (d *Door) admit(nc net.Conn) *conn {
 	}
 	d.metrics.open.Inc()
 	return &conn{Conn: nc, door: d, address: address}
-}
-
-// prefix is whom a cap per address counts: an IPv6 host has a whole /64 to choose from.
-func prefix(a net.Addr) netip.Prefix {
-	ip, bits := hostOf(a), 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, err := ip.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}
-
-// hostOf is the address without its port; the zero one if it is of no kind that is known.
-func hostOf(a net.Addr) netip.Addr {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr().Unmap().WithZone("")
 }
 
 func (d *Door) shake(c *conn) {
@@ -318,7 +297,7 @@ func (c *conn) identify(s tls.ConnectionState) {
 	}
 	c.holds = d.devices.Take(id)
 	p.Crowded = !c.holds
-	p.Seat = d.clones.Enter(id, clones.Place{Address: hostOf(c.RemoteAddr()), Serial: p.Card.Serial, Key: p.Card.SPKI})
+	p.Seat = d.clones.Enter(id, clones.Place{Address: share.Host(c.RemoteAddr().String()), Serial: p.Card.Serial, Key: p.Card.SPKI})
 	d.mu.Lock()
 	d.conns[id] = append(d.conns[id], c)
 	d.mu.Unlock()
