@@ -25,7 +25,8 @@ func newEnds(ask func(context.Context) (int64, error)) *ends {
 	return &ends{ask: ask, turn: make(chan struct{}, 1)}
 }
 
-// wait gives the log's end as it was told after the call began.
+// wait gives the log's end as it was told after the call began. Who puts a question has its answer even if his own time
+// ran out meanwhile; who waits for another's goes when his time is over.
 func (e *ends) wait(ctx context.Context) (int64, error) {
 	e.mu.Lock()
 	q, mine := e.next, false
@@ -36,6 +37,7 @@ func (e *ends) wait(ctx context.Context) (int64, error) {
 	e.mu.Unlock()
 	if mine {
 		e.put(ctx, q)
+		return q.end, q.err
 	}
 	select {
 	case <-q.done:

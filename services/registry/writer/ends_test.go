@@ -53,18 +53,25 @@ func TestWhoGoesAwayTakesNobodysAnswerAlong(t *testing.T) {
 		})
 		first, leave := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = e.wait(first) })
+		wg.Go(func() { // puts the first question, and leaves
+			if got, err := e.wait(first); err != nil || got != 3 {
+				t.Errorf("who put the question has its answer: %d, %v", got, err)
+			}
+		})
 		synctest.Wait()
-		wg.Go(func() {
+		wg.Go(func() { // will put the second
 			if got, err := e.wait(t.Context()); err != nil || got != 3 {
 				t.Errorf("%d, %v", got, err)
 			}
 		})
+		synctest.Wait() // or the one below might come before it, and put that question
+		began := time.Now()
 		short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		wg.Go(func() {
-			if _, err := e.wait(short); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("one without patience: %v", err)
+			_, err := e.wait(short)
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != 10*time.Millisecond {
+				t.Errorf("one without patience: %v after %v", err, took)
 			}
 		})
 		leave()
