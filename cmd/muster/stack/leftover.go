@@ -38,7 +38,7 @@ func (d Dir) endLeftovers(ctx context.Context, limit time.Duration, say func(pro
 		say(p.Name, fmt.Sprintf("process %d of a stack that was killed is still stopping; waiting for it", pid))
 		killed := false
 		for d.leftover(p.Name) == pid {
-			if over := time.Since(deadline); over > killing || over > 0 && !d.ours(p.Name, pid) {
+			if over := time.Since(deadline); over > killing || over > 0 && !d.ours(p.Name, pid) && !ending(pid) {
 				return fmt.Errorf("%s of a stack that was killed is still running as process %d: end it (kill -9 %d loses nothing that was accepted) and start again", p.Name, pid, pid)
 			} else if over > 0 && !killed {
 				killed = true
@@ -64,7 +64,7 @@ func (d Dir) leftover(name string) int {
 		return 0
 	}
 	// The number may have been given to another program since.
-	if _, err := os.Stat("/proc/self/cmdline"); err == nil && !d.ours(name, st.PID) {
+	if _, err := os.Stat("/proc/self/cmdline"); err == nil && !d.ours(name, st.PID) && !ending(st.PID) {
 		return 0
 	}
 	return st.PID
@@ -74,4 +74,26 @@ func (d Dir) leftover(name string) int {
 func (d Dir) ours(name string, pid int) bool {
 	cmdline, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	return err == nil && bytes.Contains(cmdline, []byte(d.Config(name)))
+}
+
+// ending is whether a process of this program is between the end of its memory, with which /proc forgets its command
+// line, and the end of its files: its ports are still taken. On a busy machine that is a while, and a process of many
+// threads can be a zombie by its first one while another closes what they share.
+func ending(pid int) bool {
+	of := "/proc/" + strconv.Itoa(pid)
+	cmdline, err := os.ReadFile(of + "/cmdline")
+	if err != nil || len(cmdline) > 0 {
+		return false
+	}
+	own, _ := os.ReadFile("/proc/self/comm")
+	if name, err := os.ReadFile(of + "/comm"); err != nil || !bytes.Equal(name, own) {
+		return false // the kernel's own have no command line either
+	}
+	stat, err := os.ReadFile(of + "/stat")
+	if err != nil {
+		return false
+	}
+	_, after, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	threads, _ := os.ReadDir(of + "/task")
+	return !bytes.HasPrefix(after, []byte("Z")) || len(threads) > 1
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,12 @@ import (
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/registry/authority"
 )
+
+func init() { // it runs on the process's first thread, TestMain need not
+	if os.Getenv("MUSTER_TEST_ENDING") != "" {
+		endFirstThread()
+	}
+}
 
 func TestMain(m *testing.M) {
 	// The gateway's log and store clients live in processes of their own; nothing here may outlive its test.
@@ -347,6 +354,76 @@ func TestAProcessOfAKilledStackIsWaitedForAndThenKilled(t *testing.T) {
 	}
 	if len(said) != 2 || said[1] != fmt.Sprintf("sink: process %d does not end: killing it", hangs) || syscall.Kill(hangs, 0) == nil {
 		t.Errorf("%q, lives: %v", said, syscall.Kill(hangs, 0) == nil)
+	}
+}
+
+// endFirstThread makes of this process what one is that ends on a busy machine: its first thread is a zombie, so that it has
+// no command line, and others hold what it had open. It goes on until its standard input is closed.
+func endFirstThread() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		os.Exit(1)
+	}
+	fmt.Println(l.Addr().(*net.TCPAddr).Port)
+	go func() {
+		_, _ = os.Stdin.Read(make([]byte, 1)) // it is closed
+		os.Exit(0)
+	}()
+	syscall.RawSyscall(syscall.SYS_EXIT, 0, 0, 0)
+}
+
+func TestAPortOfAProcessThatIsEndingIsWaitedFor(t *testing.T) {
+	if _, err := os.Stat("/proc/self/task"); err != nil {
+		t.Skip("SKIPPED: /proc does not tell of threads here")
+	}
+	d := newDir(t)
+	cmd := exec.Command(os.Args[0], d.Config(Gateway))
+	cmd.Env = append(os.Environ(), "MUSTER_TEST_ENDING=1")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	var port int
+	if _, err := fmt.Fscanln(stdout, &port); err != nil {
+		t.Fatal(err)
+	}
+	for { // until its first thread has ended
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)); err != nil || len(line) == 0 {
+			break
+		}
+		runtime.Gosched()
+	}
+	if err := writeJSON(d.RunFile(Gateway), supervise.State{Name: Gateway, PID: cmd.Process.Pid}); err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan struct{})
+	say := func(string, string) { close(waits) }
+	ended := make(chan error, 1)
+	go func() { ended <- d.endLeftovers(t.Context(), 20*time.Second, say) }()
+	select {
+	case <-waits:
+	case err := <-ended:
+		t.Fatalf("it is not waited for: %v", err)
+	}
+	stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if l, err := net.Listen("tcp", Loopback(port)); err != nil {
+		t.Errorf("its port is not free: %v", err)
+	} else {
+		l.Close()
 	}
 }
 
