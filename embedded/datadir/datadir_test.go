@@ -16,12 +16,15 @@ const envChild = "MUSTER_TEST_DATADIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(envChild); dir != "" {
-		if _, err := Lock(dir, "engine"); err != nil {
+		f, err := Lock(dir, "engine")
+		if err != nil {
 			os.Stdout.WriteString(err.Error() + "\n")
 			os.Exit(1)
 		}
 		os.Stdout.WriteString("held\n")
-		select {}
+		_, _ = os.Stdin.Read(make([]byte, 1)) // a lone select {} would be a deadlock to the runtime, which ends the process
+		f.Close()                             // not before: what nobody refers to is closed
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -53,6 +56,10 @@ func TestAKilledProcessGivesItsDirectoryBackAtOnce(t *testing.T) {
 	for range 3 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), envChild+"="+dir)
+		stdin, err := cmd.StdinPipe() // open until the process is killed
+		if err != nil {
+			t.Fatal(err)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -69,6 +76,7 @@ func TestAKilledProcessGivesItsDirectoryBackAtOnce(t *testing.T) {
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
+		stdin.Close()
 	}
 	f, err := Lock(dir, "engine")
 	if err != nil {
