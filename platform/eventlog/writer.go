@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 var (
@@ -83,7 +84,8 @@ func (w *Writer) Place() Place { return w.place }
 
 // Append writes the records, all or none, in order, and fills in their partitions and offsets. A record without a
 // key goes to its Partition. On an error without ErrReopen none is in the log and Append may be called again.
-// The end of ctx, and ten seconds, bound the writing; whether it is committed is then still waited for.
+// The end of ctx, and ten seconds, bound the writing; whether it is committed is then still waited for. When Append
+// returns without an error, whoever asks for the end of what is committed is told one that holds the records.
 func (w *Writer) Append(ctx context.Context, records []*kgo.Record) error {
 	if len(records) == 0 {
 		return nil
@@ -107,7 +109,9 @@ func (w *Writer) Append(ctx context.Context, records []*kgo.Record) error {
 		err := w.client.EndTransaction(ending, kgo.TryCommit)
 		switch {
 		case err == nil:
-			return nil
+			if err = w.shown(ending, records); err == nil {
+				return nil
+			}
 		case isFenced(err):
 			return w.breakWith("commit", err)
 		}
@@ -155,6 +159,63 @@ func (w *Writer) write(ctx context.Context, records []*kgo.Record) error {
 		}
 	}
 	return first
+}
+
+// shown waits until the commit stands in every partition that was written to. A broker answers for the end of a
+// transaction when its coordinator has decided; that is told to the partitions' leaders after the answer, and until
+// then readers of what is committed stand before the records (KIP-98, 4.4 and 5.2). As a rule the first question is
+// the last.
+func (w *Writer) shown(ctx context.Context, records []*kgo.Record) error {
+	after := map[string]map[int32]int64{} // what is yet to be shown, by topic and partition
+	for _, r := range records {
+		if after[r.Topic] == nil {
+			after[r.Topic] = map[int32]int64{}
+		}
+		after[r.Topic][r.Partition] = max(after[r.Topic][r.Partition], r.Offset+1)
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := w.strike(ctx, after)
+		if len(after) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("the records are committed, and not shown to readers yet: %w", errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+// strike takes those partitions off the list whose committed end has come so far.
+func (w *Writer) strike(ctx context.Context, after map[string]map[int32]int64) error {
+	const committed, latest = 1, -1
+	ask := kmsg.NewPtrListOffsetsRequest()
+	ask.ReplicaID, ask.IsolationLevel = -1, committed
+	for topic, partitions := range after {
+		of := kmsg.NewListOffsetsRequestTopic()
+		of.Topic = topic
+		for partition := range partitions {
+			one := kmsg.NewListOffsetsRequestTopicPartition()
+			one.Partition, one.Timestamp = partition, latest
+			of.Partitions = append(of.Partitions, one)
+		}
+		ask.Topics = append(ask.Topics, of)
+	}
+	said, err := ask.RequestWith(ctx, w.client) // by the leaders that the client knows of: kadm would ask who they are each time
+	if err != nil {
+		return err
+	}
+	for _, of := range said.Topics {
+		for _, at := range of.Partitions {
+			if end, waits := after[of.Topic][at.Partition]; waits && at.ErrorCode == 0 && at.Offset >= end {
+				delete(after[of.Topic], at.Partition)
+			}
+		}
+		if len(after[of.Topic]) == 0 {
+			delete(after, of.Topic)
+		}
+	}
+	return nil
 }
 
 // Close gives the place up without another taking it.

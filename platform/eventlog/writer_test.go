@@ -147,6 +147,57 @@ func silence(c *kfake.Cluster, key kmsg.Key) func() {
 	return func() { close(on) }
 }
 
+// Apache Kafka answers for a commit before the partitions know of it, which the embedded broker does here alone.
+func TestAnAppendThatReturnsIsShownToReadersOfWhatIsCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		w := writer(t, cfg)
+		var commit *kmsg.EndTxnRequest
+		cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			commit = req.(*kmsg.EndTxnRequest)
+			return commit.ResponseKind(), nil, true // decided, and nobody told
+		})
+		appended := make(chan error, 1)
+		go func() { appended <- w.Append(within(t, time.Minute), events("a", "b")) }()
+		<-time.After(time.Second)
+		select {
+		case err := <-appended:
+			t.Fatalf("it returned while nobody can read it: %v", err)
+		default:
+		}
+		if got := read(t, cfg, topic); len(got) != 0 {
+			t.Fatalf("the log shows %v", values(got))
+		}
+		teller, err := kgo.NewClient(cfg.Options()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer teller.Close()
+		if _, err := commit.RequestWith(within(t, 10*time.Second), teller); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-appended; err != nil {
+			t.Error(err)
+		}
+		if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("the log shows %v", got)
+		}
+	})
+}
+
+func TestACommitThatIsNeverShownIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		w := writer(t, cfg)
+		defer silence(cluster, kmsg.ListOffsets)()
+		began := time.Now()
+		err := w.Append(within(t, time.Minute), events("a"))
+		if !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrReopen) || time.Since(began) > endTimeout+time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
 func TestALogThatDoesNotAnswerEndsTheAppendAndNothingOfItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
