@@ -203,7 +203,7 @@ func BenchmarkLag(b *testing.B) {
 		w.send(5)
 		<-time.After(200 * time.Millisecond)
 	}
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 	families, err := s.reg.Gather()

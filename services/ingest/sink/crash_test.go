@@ -153,7 +153,7 @@ func TestADeathAtAnyMomentLosesAndDoublesNothing(t *testing.T) {
 		b.kill()
 	}
 	s := w.start(w.cfg)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 }

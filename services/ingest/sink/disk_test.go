@@ -36,15 +36,15 @@ func TestAStoreWhoseDiskIsFullIsWaitedFor(t *testing.T) {
 	w.defineProfile(1)
 	s := w.start(w.cfg)
 	w.send(100)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	empty := fill(t, dir)
 	failures := func() float64 { return s.metric("muster_sink_insert_seconds", "outcome", "error") }
 	w.send(200)
 	before := w.positions()
-	w.until("inserts fail", 20*time.Second, func() (bool, string) { return failures() > 0, "none failed" })
+	w.until("inserts fail", patience, func() (bool, string) { return failures() > 0, "none failed" })
 	at := w.standstill(before)
 	full := time.Now()
-	w.until("inserts go on failing", 20*time.Second, func() (bool, string) {
+	w.until("inserts go on failing", patience, func() (bool, string) {
 		return time.Since(full) > 2*time.Second && failures() > 1, fmt.Sprintf("%v failed", failures())
 	})
 	if now := w.positions(); now != at {
@@ -55,7 +55,7 @@ func TestAStoreWhoseDiskIsFullIsWaitedFor(t *testing.T) {
 		t.Errorf("the store says %v", err)
 	}
 	empty()
-	w.stored(30 * time.Second)
+	w.stored(patience)
 	if n := s.metric("muster_sink_broken_sessions_total"); n != 0 {
 		t.Errorf("%v sessions broke: a full disk is no reason to leave the group", n)
 	}
@@ -102,7 +102,7 @@ func (w *world) positions() (all string) {
 func (w *world) standstill(at string) string {
 	w.t.Helper()
 	since := time.Now()
-	w.until("nothing moves", 20*time.Second, func() (bool, string) {
+	w.until("nothing moves", patience, func() (bool, string) {
 		if now := w.positions(); now != at {
 			at, since = now, time.Now()
 		}

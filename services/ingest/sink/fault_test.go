@@ -39,7 +39,7 @@ func TestACommitThatWasTakenAndTimedOutDoublesNothing(t *testing.T) {
 	for range 8 {
 		w.send(40)
 	}
-	w.stored(30 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 	if s.metric("muster_sink_commit_seconds", "outcome", "error") == 0 {
@@ -56,7 +56,7 @@ func TestARejectedCommitGivesThePartitionUpAndLosesNothing(t *testing.T) {
 			for range 5 {
 				w.send(40)
 			}
-			w.stored(30 * time.Second)
+			w.stored(patience)
 			s.stop()
 			w.audit()
 		})
@@ -94,7 +94,7 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 	cfg.Buffer = 1 << 20
 	s := w.start(cfg)
 	w.send(40)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	p.set(refuse)
 	for range 12 {
 		w.send(400)
@@ -102,7 +102,7 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 	// Over the bound there can be what one poll brings and what the client fetched ahead.
 	var most float64
 	end := time.Now().Add(3 * time.Second)
-	w.until("some session timeouts pass", 10*time.Second, func() (bool, string) {
+	w.until("some session timeouts pass", patience, func() (bool, string) {
 		most = max(most, s.metric("muster_sink_buffered_bytes"))
 		return time.Now().After(end), ""
 	})

@@ -105,7 +105,7 @@ func lagBeside(t *testing.T, messages int, apart time.Duration) time.Duration {
 	others := sharing(old.No, 5)
 	s := w.start(w.cfg)
 	w.give(w.next(others[0], 0))
-	w.stored(20 * time.Second) // the sink has its partitions
+	w.stored(patience) // the sink has its partitions
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	left := messages

@@ -39,7 +39,7 @@ func (w *world) quiet() {
 	w.t.Helper()
 	var last uint64
 	var since time.Time
-	w.until("the store is quiet", 30*time.Second, func() (bool, string) {
+	w.until("the store is quiet", patience, func() (bool, string) {
 		n := w.count("SELECT (SELECT count() FROM DB.s_other) + (SELECT count() FROM DB.ledger)") + 1
 		busy := w.count("SELECT count() FROM system.processes WHERE startsWith(query, 'INSERT')")
 		if n != last || busy > 0 {
@@ -97,7 +97,7 @@ func (w *world) age(p plan.Plan) {
 // group does something when the group has no members: the broker then takes commits from anybody.
 func (w *world) group(fn func()) {
 	w.t.Helper()
-	w.until("the dead member is gone", 20*time.Second, func() (bool, string) {
+	w.until("the dead member is gone", patience, func() (bool, string) {
 		groups, err := w.adm.DescribeGroups(w.t.Context(), w.cfg.Group)
 		if err != nil {
 			return false, err.Error()
@@ -122,7 +122,7 @@ func (w *world) partitionOf(table string, p plan.Plan) string {
 func (w *world) finish() *running {
 	w.t.Helper()
 	s := w.start(w.cfg)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 	return s
@@ -179,10 +179,10 @@ func TestJunkInTheMetadataIsNoReasonToInsertBlindly(t *testing.T) {
 				p := w.open()
 				w.group(func() { w.commit(record.TopicTelemetry, p.Part, p.From, junk) })
 				s := w.start(w.cfg)
-				w.until("the alarm", 20*time.Second, func() (bool, string) {
+				w.until("the alarm", patience, func() (bool, string) {
 					return s.metric("muster_sink_alarms_total", "kind", alarmMetadata) == 1, "no alarm"
 				})
-				w.stored(20 * time.Second)
+				w.stored(patience)
 				s.stop()
 				w.audit()
 				if point == atInsertAcked && s.metric("muster_sink_alarms_total", "kind", alarmStrays) == 0 {
@@ -230,7 +230,7 @@ func TestAGroupThatLostItsCommitsAsksTheLedger(t *testing.T) {
 	w := newWorld(t)
 	w.send(150)
 	s := w.start(w.cfg)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.cfg.Group = "another"
 	w.send(50)
@@ -246,7 +246,7 @@ func TestACommitThatTheLedgerHasOvertakenIsNotBelieved(t *testing.T) {
 			w.send(150)
 			if point == "" {
 				s := w.start(w.cfg)
-				w.stored(20 * time.Second)
+				w.stored(patience)
 				s.stop()
 			} else {
 				w.dieAt(point)
@@ -261,7 +261,7 @@ func TestACommitThatTheLedgerHasOvertakenIsNotBelieved(t *testing.T) {
 			}
 			w.send(150)
 			s := w.start(w.cfg)
-			w.stored(20 * time.Second)
+			w.stored(patience)
 			s.stop()
 			w.group(func() {
 				for p, k := range old {
@@ -272,7 +272,7 @@ func TestACommitThatTheLedgerHasOvertakenIsNotBelieved(t *testing.T) {
 			})
 			w.send(50)
 			s = w.start(w.cfg)
-			w.stored(20 * time.Second)
+			w.stored(patience)
 			s.stop()
 			w.audit()
 			if s.metric("muster_sink_alarms_total", "kind", alarmMetadata) == 0 {
@@ -305,7 +305,7 @@ func TestATopicThatWasCreatedAgainIsStoredFromItsStart(t *testing.T) {
 			w.send(150)
 			if point == "" {
 				s := w.start(w.cfg)
-				w.stored(20 * time.Second)
+				w.stored(patience)
 				s.stop()
 			} else {
 				w.dieAt(point)
@@ -314,7 +314,7 @@ func TestATopicThatWasCreatedAgainIsStoredFromItsStart(t *testing.T) {
 			w.send(150)
 			s := w.start(w.cfg)
 			defer s.stop()
-			w.until("the new topic's offsets are in the ledger", 20*time.Second, func() (bool, string) {
+			w.until("the new topic's offsets are in the ledger", patience, func() (bool, string) {
 				n := w.count(fmt.Sprintf("SELECT uniqExact(part, off) FROM DB.ledger WHERE topic_gen = %d", w.gens))
 				return n == uint64(w.records[record.TopicTelemetry]), fmt.Sprintf("%d of %d", n, w.records[record.TopicTelemetry])
 			})
@@ -340,7 +340,7 @@ func (w *world) recreate() {
 	if _, err := w.adm.DeleteTopic(w.t.Context(), record.TopicTelemetry); err != nil {
 		w.t.Fatal(err)
 	}
-	w.until("the topic is made again", 10*time.Second, func() (bool, string) {
+	w.until("the topic is made again", patience, func() (bool, string) {
 		if _, err := w.adm.CreateTopic(w.t.Context(), parts, 1, nil, record.TopicTelemetry); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return false, err.Error()
 		}
@@ -358,10 +358,10 @@ func TestATopicThatIsCreatedAgainUnderARunningSinkIsStored(t *testing.T) {
 	w := newWorld(t)
 	s := w.start(w.cfg)
 	w.send(50)
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	w.recreate()
 	w.send(50)
-	w.until("the new topic's offsets are in the ledger", 30*time.Second, func() (bool, string) {
+	w.until("the new topic's offsets are in the ledger", patience, func() (bool, string) {
 		n := w.count(fmt.Sprintf("SELECT uniqExact(part, off) FROM DB.ledger WHERE topic_gen = %d", w.gens))
 		return n == uint64(w.records[record.TopicTelemetry]), fmt.Sprintf("%d of %d", n, w.records[record.TopicTelemetry])
 	})
@@ -379,7 +379,7 @@ func TestALogThatWasCutBelowThePlanIsALossThatIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := w.start(w.cfg)
-	w.until("the loss is said", 20*time.Second, func() (bool, string) {
+	w.until("the loss is said", patience, func() (bool, string) {
 		return s.metric("muster_sink_lost_records", "partition", fmt.Sprint(p.Part)) == 3, "muster_sink_lost_records"
 	})
 	if n := s.metric("muster_sink_alarms_total", "kind", alarmLoss); n != 1 {
@@ -395,7 +395,7 @@ func TestALogThatWasCutBelowThePlanIsALossThatIsSaid(t *testing.T) {
 			others += int(o.Offset)
 		}
 	})
-	w.until("the other partitions go on", 20*time.Second, func() (bool, string) {
+	w.until("the other partitions go on", patience, func() (bool, string) {
 		n := w.count(fmt.Sprintf("SELECT uniqExact(part, off) FROM DB.ledger WHERE part != %d", p.Part))
 		return int(n) == others, fmt.Sprintf("%d of %d", n, others)
 	})
@@ -423,7 +423,7 @@ func TestALogThatLostTheTailOfAPlanIsALossAndNothingGoesUnderThePlansTokens(t *t
 	}
 	w.group(func() { w.commit(record.TopicTelemetry, p.Part, p.From, text) })
 	s := w.start(w.cfg)
-	w.until("the loss is said", 20*time.Second, func() (bool, string) {
+	w.until("the loss is said", patience, func() (bool, string) {
 		return s.metric("muster_sink_lost_records", "partition", fmt.Sprint(p.Part)) == 5, "muster_sink_lost_records"
 	})
 	w.send(100) // others take the offsets

@@ -2,7 +2,6 @@ package sink
 
 import (
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -17,7 +16,7 @@ func TestWhatIsSentIsStoredOnce(t *testing.T) {
 	for range 5 {
 		w.send(100)
 	}
-	w.stored(20 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 	sum := 0.0

@@ -41,7 +41,7 @@ func stopsAtOnce(length time.Duration) int {
 	return 25
 }
 
-// patience is for a machine that has all of them and other things to do.
+// patience is for a machine that has other things to do. Where a time is promised the test says it.
 const patience = 5 * time.Minute
 
 // A process that is stopped between its plan and its insert, while another takes its partitions over, does not know of
