@@ -63,7 +63,7 @@ func TestTortureARegistryThatIsKilledIsLinearizable(t *testing.T) {
 		case <-time.After(life): // when it dies is the test
 		}
 		if kill%8 == 7 { // what never gets anything done proves little
-			waitUntil(t, "a registry that was started again does something", 20*time.Second, func() bool {
+			waitUntil(t, "a registry that was started again does something", 2*time.Minute, func() bool {
 				select {
 				case <-p.exited:
 					return true
@@ -82,7 +82,7 @@ func TestTortureARegistryThatIsKilledIsLinearizable(t *testing.T) {
 	}
 	last := s.start("registry", point{}, syscall.SIGKILL)
 	present.Store(last)
-	waitUntil(t, "the last registry does something", 20*time.Second, func() bool { return f.written(last.number) > 20 })
+	waitUntil(t, "the last registry does something", 2*time.Minute, func() bool { return f.written(last.number) > 20 })
 	end()
 	last.kill()
 

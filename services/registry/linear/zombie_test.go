@@ -116,7 +116,7 @@ func TestTortureARegistryThatWakesUpAfterAnotherTookOverIsFenced(t *testing.T) {
 	last := s.start("left", point{}, syscall.SIGSTOP)
 	left.holds.Store(last)
 	right.holds.Store(last)
-	waitUntil(t, "the last registry does something", 30*time.Second, func() bool { return f.written(last.number) > 20 })
+	waitUntil(t, "the last registry does something", 2*time.Minute, func() bool { return f.written(last.number) > 20 })
 	end()
 	last.kill()
 
