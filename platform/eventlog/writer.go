@@ -163,7 +163,7 @@ func (w *Writer) write(ctx context.Context, records []*kgo.Record) error {
 
 // shown waits until the commit stands in every partition that was written to. A broker answers for the end of a
 // transaction when its coordinator has decided; that is told to the partitions' leaders after the answer, and until
-// then readers of what is committed stand before the records (KIP-98, 4.4 and 5.2). As a rule the first question is
+// then readers of what is committed stand before the records (KIP-98, data flow 5.1 to 5.3). As a rule the first question is
 // the last.
 func (w *Writer) shown(ctx context.Context, records []*kgo.Record) error {
 	after := map[string]map[int32]int64{} // what is yet to be shown, by topic and partition
