@@ -34,7 +34,7 @@ func TestAStoreWhoseDiskIsFullIsWaitedFor(t *testing.T) {
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }) // the store on it is ended before
 	w, _ := newWorldOn(t, filepath.Join(dir, "store"))
 	w.defineProfile(1)
-	s := w.start(w.cfg)
+	s := w.start(calm(w.cfg))
 	w.send(100)
 	w.stored(patience)
 	empty := fill(t, dir)

@@ -69,7 +69,7 @@ func TestAStoreThatIsGoneHangsOrCutsItsAnswersIsWaitedFor(t *testing.T) {
 			w := newWorld(t)
 			w.defineProfile(1)
 			p, cfg := w.behind()
-			s := w.start(cfg)
+			s := w.start(calm(cfg))
 			w.send(40)
 			for range 3 {
 				w.send(40)
@@ -78,7 +78,7 @@ func TestAStoreThatIsGoneHangsOrCutsItsAnswersIsWaitedFor(t *testing.T) {
 				<-time.After(time.Duration(w.rng.IntN(400)) * time.Millisecond)
 				p.set(pass)
 			}
-			w.stored(40 * time.Second)
+			w.stored(patience)
 			s.stop()
 			w.audit()
 			if n := s.metric("muster_sink_broken_sessions_total"); n != 0 {
@@ -92,6 +92,7 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 	w := newWorld(t)
 	p, cfg := w.behind()
 	cfg.Buffer = 1 << 20
+	cfg.SessionTimeout = 1500 * time.Millisecond // twice over within what is waited for, and more than a busy machine takes
 	s := w.start(cfg)
 	w.send(40)
 	w.stored(patience)
@@ -101,7 +102,7 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 	}
 	// Over the bound there can be what one poll brings and what the client fetched ahead.
 	var most float64
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(2*cfg.SessionTimeout + time.Second)
 	w.until("some session timeouts pass", patience, func() (bool, string) {
 		most = max(most, s.metric("muster_sink_buffered_bytes"))
 		return time.Now().After(end), ""
@@ -113,7 +114,7 @@ func TestWhileTheStoreIsGoneMemoryIsBoundedAndTheMemberStays(t *testing.T) {
 		t.Errorf("%v partitions are left, want %d", n, 2*parts)
 	}
 	p.set(pass)
-	w.stored(40 * time.Second)
+	w.stored(patience)
 	s.stop()
 	w.audit()
 }

@@ -117,7 +117,7 @@ func lagBeside(t *testing.T, messages int, apart time.Duration) time.Duration {
 		}
 		<-tick.C
 	}
-	w.stored(2 * time.Minute)
+	w.stored(patience)
 	s.stop()
 	took := w.lagOf(old.No, true)
 	t.Logf("others: at most %v; the device of the old readings: %v", took, w.lagOf(old.No, false))

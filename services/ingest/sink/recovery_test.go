@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -28,36 +27,62 @@ func (w *world) dieAt(point string) {
 	p := w.spawn(cfg)
 	select {
 	case <-p.done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		w.t.Fatalf("%s: the sink did not die\n%s", point, p.out.String())
 	}
 }
 
-// quiet waits until what a dead sink had under way for other partitions has landed: a store that forgets tokens has
-// been started anew, and nothing outlives that.
+// quiet waits until what a dead sink had under way has landed. A store that forgets tokens has been started anew, and
+// nothing outlives that; and who takes rows of an unknown plan back waits for a minute where these tests wait for 0.1 s.
 func (w *world) quiet() {
 	w.t.Helper()
 	var last uint64
 	var since time.Time
 	w.until("the store is quiet", patience, func() (bool, string) {
-		n := w.count("SELECT (SELECT count() FROM DB.s_other) + (SELECT count() FROM DB.ledger)") + 1
+		n := w.count("SELECT sum(rows) FROM system.parts WHERE database = '"+w.house.Database()+"' AND active") + 1
 		busy := w.count("SELECT count() FROM system.processes WHERE startsWith(query, 'INSERT')")
 		if n != last || busy > 0 {
 			last, since = n, time.Now()
 		}
-		return time.Since(since) > 500*time.Millisecond, "rows still come"
+		return time.Since(since) > time.Second, "rows still come"
 	})
 }
 
 // exec runs a statement in the store.
 func (w *world) exec(sql string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := w.house.Conn().Exec(ctx, strings.ReplaceAll(sql, "DB.", "`"+w.house.Database()+"`.")); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
 }
+
+// landed is an open plan that has rows in the store. The partitions' workers run side by side, so others may have got no
+// further than their plan when one had its first insert acknowledged and the sink died.
+func (w *world) landed() plan.Plan {
+	w.t.Helper()
+	for _, p := range w.opens() {
+		if len(w.strays(p)) > 0 {
+			return p
+		}
+	}
+	w.t.Fatal("no open plan has rows in the store")
+	return plan.Plan{}
+}
+
+// strays are the rows of a plan's partition from the plan on, by table. The topic is the first that was defined.
+func (w *world) strays(p plan.Plan) map[string]uint64 {
+	w.t.Helper()
+	rows, err := store{w.house}.strays(w.t.Context(), telemetryGen, uint16(p.Part), uint64(p.From))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rows
+}
+
+// telemetryGen is the generation of the first topic that a world defines.
+const telemetryGen = 1
 
 // open is some plan that stands in the group's commits, which a sink has left half done.
 func (w *world) open() plan.Plan {
@@ -135,7 +160,7 @@ func TestABatchOfWhichSomeDaysLandedIsCompleted(t *testing.T) {
 			w.send(200)
 			w.dieAt(atInsertAcked)
 			w.quiet()
-			p := w.open()
+			p := w.landed()
 			// Of the days that landed, one goes again: with the tokens still known for the others, and without.
 			w.exec("ALTER TABLE DB.s_other DROP PARTITION ID '" + w.partitionOf("s_other", p) + "'")
 			if forgotten {
@@ -176,11 +201,12 @@ func TestJunkInTheMetadataIsNoReasonToInsertBlindly(t *testing.T) {
 				w.defineProfile(1)
 				w.send(150)
 				w.dieAt(point)
-				p := w.open()
+				w.quiet()
+				p := w.landed()
 				w.group(func() { w.commit(record.TopicTelemetry, p.Part, p.From, junk) })
 				s := w.start(w.cfg)
 				w.until("the alarm", patience, func() (bool, string) {
-					return s.metric("muster_sink_alarms_total", "kind", alarmMetadata) == 1, "no alarm"
+					return s.metric("muster_sink_alarms_total", "kind", alarmMetadata) > 0, "no alarm"
 				})
 				w.stored(patience)
 				s.stop()
@@ -199,29 +225,24 @@ func TestAWorkerThatIsNoOwnerTakesNothingBack(t *testing.T) {
 	w.defineProfile(1)
 	w.send(150)
 	w.dieAt(atInsertAcked)
-	p := w.open()
-	const telemetry = 1 // the generation of the first topic
-	strays := func() map[string]uint64 {
-		rows, err := store{w.house}.strays(t.Context(), telemetry, uint16(p.Part), uint64(p.From))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return rows
-	}
-	before := strays()
+	p := w.landed()
+	before := w.strays(p)
 	s, err := New(w.cfg, Settings{Warehouse: w.house})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ses := &session{sink: s, cl: w.cl, kick: make(chan struct{}, 1), workers: map[place]*worker{}}
 	old := newWorker(ses, place{record.TopicTelemetry, p.Part}, p.Topic, beginning{at: p.From, blind: true, bounds: bounds{end: p.To + 1}})
-	old.gen = telemetry
+	old.gen = telemetryGen
 	old.live = false // the group would not take its commit
 	if _, err := old.askLedger(t.Context(), p.From); !errors.Is(err, errLost) {
 		t.Errorf("it goes on: %v", err)
 	}
-	if rows := strays(); len(rows) == 0 || !maps.Equal(rows, before) {
-		t.Errorf("rows of the partition: %v, there were %v", rows, before)
+	after := w.strays(p)
+	for table, n := range before { // more may have come: the dead sink had inserts under way
+		if after[table] < n {
+			t.Errorf("rows of the partition: %v, there were %v", after, before)
+		}
 	}
 	w.finish()
 }
@@ -378,7 +399,7 @@ func TestALogThatWasCutBelowThePlanIsALossThatIsSaid(t *testing.T) {
 	if _, err := w.adm.DeleteRecords(t.Context(), cut); err != nil {
 		t.Fatal(err)
 	}
-	s := w.start(w.cfg)
+	s := w.start(calm(w.cfg))
 	w.until("the loss is said", patience, func() (bool, string) {
 		return s.metric("muster_sink_lost_records", "partition", fmt.Sprint(p.Part)) == 3, "muster_sink_lost_records"
 	})

@@ -24,7 +24,7 @@ func member(t *testing.T, seeds []string) *session {
 	}
 	ses := &session{sink: s, fail: func(error) {}, kick: make(chan struct{}, 1), workers: map[place]*worker{}}
 	ses.cl, err = kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(record.TopicTelemetry),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(time.Second), kgo.RebalanceTimeout(2*time.Second), kgo.HeartbeatInterval(50*time.Millisecond), kgo.DisableAutoCommit())
+		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(30*time.Second), kgo.RebalanceTimeout(30*time.Second), kgo.HeartbeatInterval(50*time.Millisecond), kgo.DisableAutoCommit())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func member(t *testing.T, seeds []string) *session {
 // isAnother waits until the group has assigned to the client as another member than it was, and names that.
 func (ses *session) isAnother(t *testing.T, than string) (id string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
 		id, generation := ses.cl.GroupMetadata()
 		if id != than && id != "" && generation >= 0 {

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,10 @@ func TestWhatIsSentIsStoredOnce(t *testing.T) {
 		w.send(100)
 	}
 	w.stored(patience)
+	w.until("what is stored is counted", patience, func() (bool, string) { // a plan that is cut off before its commit counts nothing
+		n := s.metric("muster_sink_records_total")
+		return n >= float64(w.records[record.TopicTelemetry]), fmt.Sprint(n)
+	})
 	s.stop()
 	w.audit()
 	sum := 0.0
