@@ -24,7 +24,7 @@ func member(t *testing.T, seeds []string) *session {
 	}
 	ses := &session{sink: s, fail: func(error) {}, kick: make(chan struct{}, 1), workers: map[place]*worker{}}
 	ses.cl, err = kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ConsumerGroup(s.cfg.Group), kgo.ConsumeTopics(record.TopicTelemetry),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(30*time.Second), kgo.RebalanceTimeout(30*time.Second), kgo.HeartbeatInterval(50*time.Millisecond), kgo.DisableAutoCommit())
+		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(3*time.Second), kgo.RebalanceTimeout(30*time.Second), kgo.HeartbeatInterval(50*time.Millisecond), kgo.DisableAutoCommit())
 	if err != nil {
 		t.Fatal(err)
 	}
