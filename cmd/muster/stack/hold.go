@@ -17,9 +17,12 @@ func (d Dir) Hold(ctx context.Context, process string) (release func(), err erro
 	if err != nil {
 		return nil, fmt.Errorf("holding %s: %w", process, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := claim(f); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("holding %s: another command holds it already: %w", process, err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("holding %s: another command holds it already: %w", process, err)
+		}
+		return nil, fmt.Errorf("holding %s: %w", process, err)
 	}
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
@@ -43,7 +46,7 @@ func (d Dir) held(process string) bool {
 		return false
 	}
 	defer f.Close() // lets go of the lock that the next line may take
-	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+	return claimed(f)
 }
 
 func (d Dir) holdFile(process string) string { return d.in("run", process+".hold") }

@@ -27,7 +27,7 @@ func (d Dir) lock() (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = claim(f)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		f.Close()
 		return nil, d.another()
@@ -58,8 +58,8 @@ func (d Dir) Running() (Instance, error) {
 		return none()
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
-		return none() // nobody holds it; closing the file lets go of ours
+	if !claimed(f) {
+		return none()
 	}
 	i, err := d.instance()
 	if err != nil {
