@@ -105,27 +105,29 @@ func (s *Supervisor) Start(ctx context.Context, p Program) error {
 	defer tell.Stop()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
-	why := ""
-	for {
+	why, late := "", false
+	for !late {
 		select {
 		case <-proc.done:
 			return fmt.Errorf("%s ended before it was ready (%s); its log is %s%s", p.Name, proc.ended, p.Log, lastLines(p.Log))
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", p.Name, context.Cause(ctx))
-		case <-limit.C:
-			return fmt.Errorf("%s was not ready after %s%s; its log is %s%s", p.Name, p.StartLimit, why, p.Log, lastLines(p.Log))
 		case <-tell.C:
 			s.tell(p.Name, fmt.Sprintf("not ready yet, %s so far%s", time.Since(began).Round(time.Second), why))
+			continue
+		case <-limit.C:
+			late = true // it is asked once more: on a machine that stood still for a while the limit comes before the first look
 		case <-poll.C:
-			err := answers(ctx, wanted)
-			if err == nil {
-				close(ready)
-				proc.watching.Go(proc.watch)
-				return nil
-			}
-			why = " (" + plain(err) + ")"
 		}
+		err := answers(ctx, wanted)
+		if err == nil {
+			close(ready)
+			proc.watching.Go(proc.watch)
+			return nil
+		}
+		why = " (" + plain(err) + ")"
 	}
+	return fmt.Errorf("%s was not ready after %s%s; its log is %s%s", p.Name, p.StartLimit, why, p.Log, lastLines(p.Log))
 }
 
 // States lists the processes in the order of their start.

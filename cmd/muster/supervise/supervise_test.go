@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -64,16 +65,15 @@ func child(what string, args []string) int {
 		return 9
 	}
 	go func() {
-		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if what == "never" {
-				http.Error(w, "kafka: no broker yet", http.StatusServiceUnavailable)
-			}
-		}))
+		_ = http.Serve(l, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	}()
 	<-term
 	fmt.Println("child", what, "ends")
 	return 0
 }
+
+// long is how long is waited for what comes on any machine, busy or not.
+const long = 2 * time.Minute
 
 func program(name, what, addr, log string, before ...string) Program {
 	self, err := os.Executable()
@@ -82,18 +82,26 @@ func program(name, what, addr, log string, before ...string) Program {
 	}
 	return Program{
 		Name: name, Executable: self, Args: append(append([]string{"child", what}, before...), addr), Log: log,
-		Ready: "http://" + addr + "/readyz", StartLimit: 10 * time.Second, StopLimit: 5 * time.Second,
+		Ready: "http://" + addr + "/readyz", StartLimit: long, StopLimit: long,
 	}
 }
 
+// nextPort is above those that need rights and below those that an outgoing connection is given (32768 on Linux), so that
+// a process that is started again finds its own.
+var nextPort = 12_000 + os.Getpid()%4000
+
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		nextPort++
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // said collects what the supervisor tells.
@@ -129,6 +137,7 @@ func (s *said) all() string {
 
 func supervisor(t *testing.T) (*Supervisor, *said) {
 	t.Helper()
+	t.TempDir() // is removed after what is cleaned up later: nothing must be started in it meanwhile
 	var heard said
 	settings := DefaultSettings()
 	settings.Say, settings.Changed, settings.FirstGap = heard.say, heard.change, 10*time.Millisecond
@@ -142,12 +151,12 @@ func supervisor(t *testing.T) (*Supervisor, *said) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(long); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within 10 s: %s", what)
+	t.Fatalf("not within %s: %s", long, what)
 }
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
@@ -234,7 +243,8 @@ func TestAProcessThatHangsIsSaidWithItsTime(t *testing.T) {
 	eventually(t, "it is said", func() bool {
 		return strings.Contains(heard.all(), "store: not ready: no answer from "+p.Ready)
 	})
-	if since := heard.since(); since.Before(before.Add(-lookEvery)) || time.Since(since) < tellAfter {
+	// A look that was under way when it was stopped began a while before.
+	if since := heard.since(); since.Before(before.Add(-patience)) || time.Since(since) < tellAfter {
 		t.Errorf("not ready since %v, stopped at %v", since, before)
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
@@ -243,13 +253,20 @@ func TestAProcessThatHangsIsSaidWithItsTime(t *testing.T) {
 	eventually(t, "its end is said too", func() bool {
 		return strings.Contains(heard.all(), "store: ready again after ") && heard.since().IsZero()
 	})
-	if strings.Count(heard.all(), "not ready") != 1 {
-		t.Errorf("heard %q", heard.all())
+	// On a machine that is busy enough it hangs a second time by itself; once for each time is said.
+	silent := false
+	for line := range strings.Lines(heard.all()) {
+		if now := strings.Contains(line, ": not ready: "); now == silent {
+			t.Errorf("heard %q", heard.all())
+		} else {
+			silent = now
+		}
 	}
 }
 
 func TestAHeldProcessIsStoppedUntilItIsReleased(t *testing.T) {
 	var held, stopped atomic.Bool
+	t.TempDir() // as for supervisor
 	settings := DefaultSettings()
 	settings.Held = func(string) bool { return held.Load() }
 	settings.Stopped = func(string) { stopped.Store(true) }
@@ -291,7 +308,12 @@ func TestAProgramThatEndsBeforeItIsReadyFailsWithItsLastWords(t *testing.T) {
 
 func TestAProgramThatIsNeverReadyFailsAtItsLimitAndNamesItsLog(t *testing.T) {
 	s, _ := supervisor(t)
-	p := program("sink", "never", freeAddr(t), filepath.Join(t.TempDir(), "sink.log"))
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "kafka: no broker yet", http.StatusServiceUnavailable)
+	}))
+	defer busy.Close()
+	p := program("sink", "good", freeAddr(t), filepath.Join(t.TempDir(), "sink.log"))
+	p.Ready = busy.URL // at once, however long the process takes to begin
 	p.StartLimit = 500 * time.Millisecond
 	err := s.Start(t.Context(), p)
 	if err == nil || !strings.Contains(err.Error(), "not ready after 500ms (kafka: no broker yet)") || !strings.Contains(err.Error(), p.Log) {
