@@ -36,7 +36,7 @@ func TestACheckTellsATakenPortAndMakesNothing(t *testing.T) {
 	if err := o.Dir.create(); err != nil {
 		t.Fatal(err)
 	}
-	leave(t, o.Dir, Registry, "read line")
+	leave(t, o.Dir, Registry)
 	if err := Check(o); err != nil {
 		t.Errorf("with a process of a killed stack: %v", err)
 	}

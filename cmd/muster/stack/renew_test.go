@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"muster.dev/services/ingest/gateway/door"
@@ -37,7 +38,12 @@ func shortly(t *testing.T, d Dir, life time.Duration) {
 	}
 }
 
+// In virtual time: a certificate that ends soon leaves a busy machine too little of it.
 func TestAStackThatRunsLongerThanItsCertificateStaysOpen(t *testing.T) {
+	synctest.Test(t, stayOpen)
+}
+
+func stayOpen(t *testing.T) {
 	d := newDir(t)
 	ports, err := PortsAt(0)
 	if err != nil {

@@ -42,11 +42,11 @@ func TestTheLocalLogKnowsThePrincipalsByTheirOneTableOfRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	as := func(name string) *kgo.Client {
 		cfg := eventlog.Config{Brokers: []string{broker.Addr()}, User: name, Secret: secrets[name]}
-		cl, err := kgo.NewClient(append(cfg.Options(), kgo.RecordDeliveryTimeout(5*time.Second), kgo.UnknownTopicRetries(0))...)
+		cl, err := kgo.NewClient(append(cfg.Options(), kgo.UnknownTopicRetries(0))...)
 		if err != nil {
 			t.Fatal(err)
 		}
