@@ -11,6 +11,7 @@ import (
 
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/eventlog/logtest"
+	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
 )
@@ -26,44 +27,57 @@ func onLog(t *testing.T) *registry {
 	return r
 }
 
-func eventually(t *testing.T, limit time.Duration, what string, holds func() bool) {
+func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); !holds(); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(aWhile); !holds(); <-time.After(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, limit)
+			t.Fatalf("%s: not within %v", what, aWhile)
 		}
 	}
+}
+
+// catchesUp waits until the roster has reached an end of the log that was asked for after now: how young it then is, hangs
+// on the machine as well.
+func catchesUp(t *testing.T, roster *Roster, what string) {
+	t.Helper()
+	now := time.Now()
+	eventually(t, what, func() bool { return roster.Age() < time.Since(now) })
 }
 
 func TestOnAnyBrokerARosterFollowsAndStaysYoung(t *testing.T) {
 	r := onLog(t)
 	r.say(life()[:3]...)
 	roster, reg := r.follow()
-	if err := roster.WaitReady(r.within(20 * time.Second)); err != nil {
+	if err := roster.WaitReady(r.within(aWhile)); err != nil {
 		t.Fatal(err)
 	}
 	heard := make(chan time.Time, 16)
 	defer roster.Watch(func(Change) { heard <- time.Now() })()
 	end := r.say(life()[3:]...)
-	said := time.Now()
-	if err := roster.WaitRev(r.within(10*time.Second), uint64(end)); err != nil {
+	if err := roster.WaitRev(r.within(aWhile), uint64(end)); err != nil {
 		t.Fatal(err)
 	}
-	if took := (<-heard).Sub(said); took > time.Second {
-		t.Errorf("heard %v after it was committed", took)
+	for range life()[3:] {
+		<-heard
+	}
+	least := aWhile // of several: each alone may be the machine's
+	for i := range 5 {
+		r.say(event.MetricAdded{Profile: 1, Metric: fmt.Sprintf("m_%d", i), Kind: batch.Int})
+		said := time.Now()
+		least = min(least, (<-heard).Sub(said))
+	}
+	if least > time.Second {
+		t.Errorf("heard %v after it was committed, at best", least)
 	}
 	if d, _ := roster.DeviceByNo(2); !d.Revoked {
 		t.Error("the revocation has not come")
 	}
 	// What was aborted takes offsets that no reader sees, at the very end of the log.
-	if err := r.writer.Append(r.within(10*time.Second), []*kgo.Record{{Topic: record.TopicRegistry, Value: []byte("x")}, {Topic: record.TopicRegistry, Partition: 9}}); err == nil {
+	if err := r.writer.Append(r.within(aWhile), []*kgo.Record{{Topic: record.TopicRegistry, Value: []byte("x")}, {Topic: record.TopicRegistry, Partition: 9}}); err == nil {
 		t.Fatal("a partition that is not there was taken")
 	}
-	for range 30 {
-		<-time.After(100 * time.Millisecond)
-		if age := roster.Age(); age > 1500*time.Millisecond {
-			t.Fatalf("%v old on an idle log that ends with an aborted transaction", age)
-		}
+	for range 6 {
+		catchesUp(t, roster, "it stays young on an idle log that ends with an aborted transaction")
 	}
 	if n := counted(t, reg, "muster_roster_ignored_events_total", "", ""); n != 0 {
 		t.Errorf("%v events ignored", n)
@@ -74,10 +88,10 @@ func TestOnAnyBrokerAnOpenTransactionIsNotReadAndHoldsNobodyUp(t *testing.T) {
 	r := onLog(t)
 	r.say(life()[:3]...)
 	roster, _ := r.follow()
-	if err := roster.WaitReady(r.within(20 * time.Second)); err != nil {
+	if err := roster.WaitReady(r.within(aWhile)); err != nil {
 		t.Fatal(err)
 	}
-	cl, err := kgo.NewClient(append(r.cfg.Options(), kgo.TransactionalID("another"), kgo.TransactionTimeout(time.Minute))...)
+	cl, err := kgo.NewClient(append(r.cfg.Options(), kgo.TransactionalID("another"), kgo.TransactionTimeout(5*time.Minute))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,23 +100,20 @@ func TestOnAnyBrokerAnOpenTransactionIsNotReadAndHoldsNobodyUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := encode(t, r.chain.next(event.DeviceEnrolled{Device: "never", No: 2}))
-	if err := cl.ProduceSync(r.within(10*time.Second), lost).FirstErr(); err != nil {
+	if err := cl.ProduceSync(r.within(aWhile), lost).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	for range 25 {
-		<-time.After(100 * time.Millisecond)
-		if age := roster.Age(); age > 1500*time.Millisecond {
-			t.Fatalf("%v old during somebody's transaction", age)
-		}
+	for range 5 {
+		catchesUp(t, roster, "it stays young during somebody's transaction")
 	}
 	if _, known := roster.Device("never"); known {
 		t.Error("what is not committed was read")
 	}
-	if err := cl.EndTransaction(r.within(10*time.Second), kgo.TryAbort); err != nil {
+	if err := cl.EndTransaction(r.within(aWhile), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
 	end := r.say(event.DeviceEnrolled{Device: "pump-2", No: 2})
-	if err := roster.WaitRev(r.within(10*time.Second), uint64(end)); err != nil {
+	if err := roster.WaitRev(r.within(aWhile), uint64(end)); err != nil {
 		t.Fatal(err)
 	}
 	if d, _ := roster.DeviceByNo(2); d.ID != "pump-2" {
@@ -113,11 +124,11 @@ func TestOnAnyBrokerAnOpenTransactionIsNotReadAndHoldsNobodyUp(t *testing.T) {
 func TestOnAnyBrokerALostLogIsSaid(t *testing.T) {
 	again := func(r *registry) {
 		adm := r.client()
-		if _, err := adm.DeleteTopics(r.within(10*time.Second), record.TopicRegistry); err != nil {
+		if _, err := adm.DeleteTopics(r.within(aWhile), record.TopicRegistry); err != nil {
 			r.t.Fatal(err)
 		}
-		eventually(r.t, 10*time.Second, "the topic is made again", func() bool {
-			_, err := adm.CreateTopic(r.within(10*time.Second), 1, -1, nil, record.TopicRegistry)
+		eventually(r.t, "the topic is made again", func() bool {
+			_, err := adm.CreateTopic(r.within(aWhile), 1, -1, nil, record.TopicRegistry)
 			return err == nil
 		})
 	}
@@ -136,12 +147,12 @@ func TestOnAnyBrokerALostLogIsSaid(t *testing.T) {
 			r := onLog(t)
 			r.say(life()[:4]...)
 			roster, _ := r.follow()
-			if err := roster.WaitReady(r.within(20 * time.Second)); err != nil {
+			if err := roster.WaitReady(r.within(aWhile)); err != nil {
 				t.Fatal(err)
 			}
 			lose(r)
-			eventually(t, 20*time.Second, "the loss is said", func() bool { return errors.Is(roster.Err(), ErrLost) })
-			eventually(t, 20*time.Second, "what is known grows old", func() bool { return roster.Age() > 2*time.Second })
+			eventually(t, "the loss is said", func() bool { return errors.Is(roster.Err(), ErrLost) })
+			eventually(t, "what is known grows old", func() bool { return roster.Age() > 2*time.Second })
 			if _, ok := roster.Device("new-0"); ok {
 				t.Error("the other log was folded in")
 			}
@@ -155,11 +166,11 @@ func TestOnAnyBrokerALostLogIsSaid(t *testing.T) {
 		r.say(life()...)
 		cut := kadm.Offsets{}
 		cut.AddOffset(record.TopicRegistry, 0, 3, -1)
-		if got, err := r.client().DeleteRecords(r.within(10*time.Second), cut); err != nil || got.Error() != nil {
+		if got, err := r.client().DeleteRecords(r.within(aWhile), cut); err != nil || got.Error() != nil {
 			t.Fatal(err, got.Error())
 		}
 		roster, _ := r.follow()
-		eventually(t, 20*time.Second, "the loss is said", func() bool { return errors.Is(roster.Err(), ErrLost) })
+		eventually(t, "the loss is said", func() bool { return errors.Is(roster.Err(), ErrLost) })
 		if roster.Ready() {
 			t.Error("ready without the log's beginning")
 		}
