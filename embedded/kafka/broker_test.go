@@ -57,9 +57,12 @@ func client(t *testing.T, addr, user, secret string, opts ...kgo.Opt) *kgo.Clien
 	return cl
 }
 
+// aWhile is what anything may take of which nobody has said how long it takes.
+const aWhile = 2 * time.Minute
+
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), aWhile)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -246,12 +249,12 @@ func eventually(t *testing.T, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(aWhile)
 	for !cond() {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatal("the condition did not come true in 10 s")
+			t.Fatalf("the condition did not come true in %v", aWhile)
 		}
 	}
 }

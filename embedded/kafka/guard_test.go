@@ -31,7 +31,7 @@ func connect(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(aWhile)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -76,11 +76,24 @@ func TestWhoDoesNotAuthenticateIsClosedAndWhoDoesStays(t *testing.T) {
 	if _, err := io.ReadAll(c); err != nil {
 		t.Errorf("a silent stranger: %v", err)
 	}
-	if took := time.Since(began); took < patience/2 || took > patience+5*time.Second {
+	if took := time.Since(began); took < patience/2 {
 		t.Errorf("a silent stranger stayed for %v", took)
 	}
 	if err := cl.Ping(within(t)); err != nil {
 		t.Errorf("one who is known, after that time: %v", err)
+	}
+}
+
+func TestAStrangersTimeIsBounded(t *testing.T) {
+	_, theirs := net.Pipe()
+	bounded := &deadlines{Conn: theirs}
+	g, err := newGuard(bounded, false, nil, door{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Close()
+	if left := time.Until(bounded.reading); left <= 0 || left > patience {
+		t.Errorf("a stranger may say nothing for %v", left)
 	}
 }
 
@@ -185,9 +198,9 @@ func TestNoUserTakesTheOthersPlaces(t *testing.T) {
 	}
 	guests[0].Close()
 	eventually(t, func() bool { return client(t, b.Addr(), "guest", secretOf("guest")).Ping(within(t)) == nil })
-	b.gate.mu.Lock()
-	defer b.gate.mu.Unlock()
-	if len(b.gate.strangers) != 0 || len(b.gate.users) != 2 {
-		t.Errorf("%d strangers, users %v", len(b.gate.strangers), b.gate.users)
-	}
+	eventually(t, func() bool { // those who were refused give their places back by themselves
+		b.gate.mu.Lock()
+		defer b.gate.mu.Unlock()
+		return len(b.gate.strangers) == 0 && len(b.gate.users) == 2
+	})
 }

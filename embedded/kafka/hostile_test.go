@@ -289,18 +289,23 @@ func TestWhoTakesNoAnswerIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Close()
-	if left := time.Until(bounded.at); left <= 0 || left > unread {
+	if left := time.Until(bounded.writing); left <= 0 || left > unread {
 		t.Errorf("an answer may be left for %v", left)
 	}
 }
 
-// deadlines remembers the last bound on a write.
+// deadlines remembers the last bounds on a read and on a write.
 type deadlines struct {
 	net.Conn
-	at time.Time
+	reading, writing time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.reading = t
+	return d.Conn.SetReadDeadline(t)
 }
 
 func (d *deadlines) SetWriteDeadline(t time.Time) error {
-	d.at = t
+	d.writing = t
 	return d.Conn.SetWriteDeadline(t)
 }

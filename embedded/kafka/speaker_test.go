@@ -23,7 +23,6 @@ type speaker struct {
 func speak(t *testing.T, b *Broker) *speaker {
 	t.Helper()
 	c := connect(t, b.Addr())
-	c.SetDeadline(time.Now().Add(30 * time.Second))
 	return &speaker{t: t, conn: c, form: kmsg.NewRequestFormatter(kmsg.FormatterClientID("speaker")), session: testSession}
 }
 
@@ -157,19 +156,28 @@ func (s *speaker) alone() (member string, generation int32) {
 func (s *speaker) holdingBack(member string, generation int32) {
 	s.t.Helper()
 	until := time.Now().Add(2 * testSession)
+	beat := s.staying(member, generation)
 	eventually(s.t, func() bool {
-		if code := s.beat(member, generation); code != kerr.RebalanceInProgress.Code && code != 0 {
-			s.t.Fatalf("heartbeat: code %d", code)
-		}
+		beat()
 		return time.Now().After(until)
 	})
 }
 
-// allJoined takes the answers to the joins of all, each within the limit, and gives their generation.
-func allJoined(t *testing.T, limit time.Duration, all ...*speaker) (generation int32) {
+// staying is a beat of a member that would else be silent while something is waited for: its session is short.
+func (s *speaker) staying(member string, generation int32) func() {
+	return func() {
+		s.t.Helper()
+		if code := s.beat(member, generation); code != kerr.RebalanceInProgress.Code && code != 0 {
+			s.t.Fatalf("heartbeat: code %d", code)
+		}
+	}
+}
+
+// allJoined takes the answers to the joins of all, and gives their generation.
+func allJoined(t *testing.T, all ...*speaker) (generation int32) {
 	t.Helper()
 	for i, s := range all {
-		s.conn.SetReadDeadline(time.Now().Add(limit))
+		s.conn.SetReadDeadline(time.Now().Add(atOnce))
 		r, err := s.joined()
 		if err != nil || r.ErrorCode != 0 {
 			t.Fatalf("join of member %d: code %d, %v", i, r.ErrorCode, err)
@@ -179,11 +187,11 @@ func allJoined(t *testing.T, limit time.Duration, all ...*speaker) (generation i
 	return generation
 }
 
-// allSynced takes the answers to the syncs of all, each within the limit.
-func allSynced(t *testing.T, limit time.Duration, all ...*speaker) {
+// allSynced takes the answers to the syncs of all.
+func allSynced(t *testing.T, all ...*speaker) {
 	t.Helper()
 	for i, s := range all {
-		s.conn.SetReadDeadline(time.Now().Add(limit))
+		s.conn.SetReadDeadline(time.Now().Add(atOnce))
 		if code, err := s.synced(); err != nil || code != 0 {
 			t.Fatalf("sync of member %d: code %d, %v", i, code, err)
 		}
