@@ -87,7 +87,7 @@ func counted(t *testing.T, reg *prometheus.Registry, name string, labels ...stri
 // read is every committed record of the topics.
 func read(t *testing.T, cfg Config, topics ...string) []*kgo.Record {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), aWhile)
 	defer cancel()
 	var got []*kgo.Record
 	if err := Tail(ctx, cfg, TailSettings{Topics: topics}, func(r *kgo.Record) error {
@@ -113,6 +113,9 @@ func client(t *testing.T, cfg Config) *kgo.Client {
 	t.Cleanup(cl.Close)
 	return cl
 }
+
+// aWhile is what anything may take of which nobody has said how long it takes.
+const aWhile = 2 * time.Minute
 
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()

@@ -20,7 +20,7 @@ import (
 
 func configs(t *testing.T, adm *kadm.Client, name string) map[string]string {
 	t.Helper()
-	got, err := adm.DescribeTopicConfigs(within(t, 5*time.Second), name)
+	got, err := adm.DescribeTopicConfigs(within(t, aWhile), name)
 	if err != nil || got[0].Err != nil {
 		t.Fatal(err, got[0].Err)
 	}
@@ -31,6 +31,19 @@ func configs(t *testing.T, adm *kadm.Client, name string) map[string]string {
 		}
 	}
 	return out
+}
+
+// set is an operator's hand. A controller says yes before each broker has heard, so it waits until they have.
+func set(t *testing.T, adm *kadm.Client, name, key, value string) {
+	t.Helper()
+	if _, err := adm.AlterTopicConfigs(within(t, aWhile), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: &value}}, name); err != nil {
+		t.Fatal(err)
+	}
+	for ctx := within(t, aWhile); configs(t, adm, name)[key] != value; {
+		if ctx.Err() != nil {
+			t.Fatalf("%s of %s does not become %s", key, name, value)
+		}
+	}
 }
 
 func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
@@ -66,7 +79,7 @@ func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
 	if len(want) != 6 {
 		t.Errorf("%d topics", len(want))
 	}
-	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), want); err != nil {
+	if _, err := EnsureTopics(within(t, aWhile), client(t, cfg), want); err != nil {
 		t.Fatal(err)
 	}
 	adm := admin(t, cfg)
@@ -83,16 +96,14 @@ func TestEveryTopicSaysItsOwnRetention(t *testing.T) {
 func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
 	cfg := log(t, 0)
 	cl, adm := client(t, cfg), admin(t, cfg)
-	first, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
+	first, err := EnsureTopics(within(t, aWhile), cl, Topics(4, true))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// An operator keeps telemetry longer, in his own words.
 	month := "2592000000"
-	if _, err := adm.AlterTopicConfigs(within(t, 5*time.Second), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &month}}, record.TopicTelemetry); err != nil {
-		t.Fatal(err)
-	}
-	second, err := EnsureTopics(within(t, 5*time.Second), cl, Topics(4, true))
+	set(t, adm, record.TopicTelemetry, "retention.ms", month)
+	second, err := EnsureTopics(within(t, aWhile), cl, Topics(4, true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,12 +114,12 @@ func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
 		t.Errorf("what an operator set became %s", got)
 	}
 
-	if _, err := adm.DeleteTopics(within(t, 5*time.Second), record.TopicTelemetry); err != nil {
+	if _, err := adm.DeleteTopics(within(t, aWhile), record.TopicTelemetry); err != nil {
 		t.Fatal(err)
 	}
 	// A broker that has not heard of the deletion yet still knows the old one.
 	third := first
-	for ctx := within(t, 5*time.Second); third[record.TopicTelemetry] == first[record.TopicTelemetry]; {
+	for ctx := within(t, aWhile); third[record.TopicTelemetry] == first[record.TopicTelemetry]; {
 		if third, err = EnsureTopics(ctx, cl, Topics(4, true)); err != nil {
 			t.Fatalf("a topic that was made again has no new id: %v", err)
 		}
@@ -121,15 +132,15 @@ func TestEnsuringTwiceChangesNothingAndKeepsTheIDs(t *testing.T) {
 func TestATopicThatSomebodyElseMadeGetsWhatItLacks(t *testing.T) {
 	cfg := log(t, 0)
 	adm := admin(t, cfg)
-	if r, err := adm.CreateTopic(within(t, 5*time.Second), 4, -1, nil, record.TopicTelemetry); err != nil || r.Err != nil {
+	if r, err := adm.CreateTopic(within(t, aWhile), 4, -1, nil, record.TopicTelemetry); err != nil || r.Err != nil {
 		t.Fatal(err, r.Err)
 	}
-	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), Topics(4, true)); err != nil {
+	if _, err := EnsureTopics(within(t, aWhile), client(t, cfg), Topics(4, true)); err != nil {
 		t.Fatal(err)
 	}
 	// A controller says yes before each broker has heard.
 	var got string
-	for ctx := within(t, 5*time.Second); got != "604800000"; got = configs(t, adm, record.TopicTelemetry)["retention.ms"] {
+	for ctx := within(t, aWhile); got != "604800000"; got = configs(t, adm, record.TopicTelemetry)["retention.ms"] {
 		if ctx.Err() != nil {
 			t.Fatalf("retention.ms is %q", got)
 		}
@@ -152,11 +163,11 @@ func TestWhatOnlySomeBrokersKnowIsSetWhereItIsKnown(t *testing.T) {
 	topic := topics[0]
 	topic.Where = map[string]*string{"segment.ms": &week, "no.broker.knows": &strange}
 	for range 2 { // when it is made, and when it is there
-		if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil {
+		if _, err := EnsureTopics(within(t, aWhile), client(t, cfg), []Topic{topic}); err != nil {
 			t.Fatal(err)
 		}
 		var got map[string]string
-		for ctx := within(t, 5*time.Second); got["segment.ms"] != week && ctx.Err() == nil; {
+		for ctx := within(t, aWhile); got["segment.ms"] != week && ctx.Err() == nil; {
 			got = configs(t, adm, topic.Name)
 		}
 		if _, there := got["no.broker.knows"]; there || got["segment.ms"] != week || got["retention.ms"] != *topic.Configs["retention.ms"] {
@@ -165,10 +176,8 @@ func TestWhatOnlySomeBrokersKnowIsSetWhereItIsKnown(t *testing.T) {
 	}
 	// What an operator has set stays.
 	day := "86400000"
-	if _, err := adm.AlterTopicConfigs(within(t, 5*time.Second), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "segment.ms", Value: &day}}, topic.Name); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil {
+	set(t, adm, topic.Name, "segment.ms", day)
+	if _, err := EnsureTopics(within(t, aWhile), client(t, cfg), []Topic{topic}); err != nil {
 		t.Fatal(err)
 	}
 	if got := configs(t, adm, topic.Name)["segment.ms"]; got != day {
@@ -193,7 +202,7 @@ func TestABoundThatTheBrokerRefusesIsNotInsistedOn(t *testing.T) {
 	week := "604800000"
 	topic := Topics(4, true)[0]
 	topic.Where = map[string]*string{"segment.ms": &week}
-	if _, err := EnsureTopics(within(t, 5*time.Second), client(t, cfg), []Topic{topic}); err != nil || refusals == 0 {
+	if _, err := EnsureTopics(within(t, aWhile), client(t, cfg), []Topic{topic}); err != nil || refusals == 0 {
 		t.Errorf("%v, refused %d times", err, refusals)
 	}
 }
@@ -230,14 +239,16 @@ func TestABrokerThatComesLateIsWaitedForUntilTheContextEnds(t *testing.T) {
 }
 
 func TestARefusalIsNotRetried(t *testing.T) {
-	_, cfg := fake(t, kfake.EnableSASL(), kfake.EnableACLs(),
-		kfake.Superuser("SCRAM-SHA-256", "admin", "a"), kfake.User("SCRAM-SHA-256", "reader", "r"))
-	cfg.User, cfg.Secret = "reader", "r"
-	start := time.Now()
-	_, err := EnsureTopics(within(t, 20*time.Second), client(t, cfg), Topics(4, true))
-	if err == nil || errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 10*time.Second {
-		t.Errorf("%v after %v", err, time.Since(start))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		_, cfg := fake(t, kfake.EnableSASL(), kfake.EnableACLs(),
+			kfake.Superuser("SCRAM-SHA-256", "admin", "a"), kfake.User("SCRAM-SHA-256", "reader", "r"))
+		cfg.User, cfg.Secret = "reader", "r"
+		start := time.Now()
+		_, err := EnsureTopics(within(t, 20*time.Second), client(t, cfg), Topics(4, true))
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 10*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
 }
 
 func TestTwoProcessesMayEnsureAtTheSameTime(t *testing.T) {
@@ -245,7 +256,7 @@ func TestTwoProcessesMayEnsureAtTheSameTime(t *testing.T) {
 	ids := make(chan map[string]TopicID, 2)
 	for range 2 {
 		cl := client(t, cfg)
-		ctx := within(t, 10*time.Second)
+		ctx := within(t, aWhile)
 		go func() {
 			got, err := EnsureTopics(ctx, cl, Topics(4, true))
 			if err != nil {

@@ -17,7 +17,7 @@ import (
 
 func writer(t *testing.T, cfg Config) *Writer {
 	t.Helper()
-	w, err := OpenWriter(within(t, 10*time.Second), cfg, "registry")
+	w, err := OpenWriter(within(t, aWhile), cfg, "registry")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestAnAppendIsInTheLogWholeAndInOrder(t *testing.T) {
 	w := writer(t, cfg)
 	first, second := events("a", "b", "c"), events("d")
 	for _, batch := range [][]*kgo.Record{first, nil, second} {
-		if err := w.Append(within(t, 10*time.Second), batch); err != nil {
+		if err := w.Append(within(t, aWhile), batch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnAppendIsInTheLogWholeAndInOrder(t *testing.T) {
 func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
 	cfg := log(t, 1, topic)
 	old := writer(t, cfg)
-	if err := old.Append(within(t, 10*time.Second), events("old")); err != nil {
+	if err := old.Append(within(t, aWhile), events("old")); err != nil {
 		t.Fatal(err)
 	}
 	young := writer(t, cfg)
@@ -70,11 +70,11 @@ func TestTheFormerOfTwoWritersIsFenced(t *testing.T) {
 		if !old.Place().Before(young.Place()) || young.Place().Before(old.Place()) {
 			t.Errorf("%+v comes after %+v", young.Place(), old.Place())
 		}
-		if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) || !errors.Is(err, ErrReopen) {
+		if err := old.Append(within(t, aWhile), events("zombie")); !errors.Is(err, ErrFenced) || !errors.Is(err, ErrReopen) {
 			t.Errorf("the former writer: %v", err)
 		}
 	}
-	if err := young.Append(within(t, 10*time.Second), events("young")); err != nil {
+	if err := young.Append(within(t, aWhile), events("young")); err != nil {
 		t.Errorf("the later writer: %v", err)
 	}
 	if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"old", "young"}) {
@@ -86,7 +86,7 @@ func TestAWriterThatIsFencedBeforeItsFirstWordSaysNothing(t *testing.T) {
 	cfg := log(t, 1, topic)
 	old := writer(t, cfg)
 	_ = writer(t, cfg)
-	if err := old.Append(within(t, 10*time.Second), events("zombie")); !errors.Is(err, ErrFenced) {
+	if err := old.Append(within(t, aWhile), events("zombie")); !errors.Is(err, ErrFenced) {
 		t.Errorf("%v", err)
 	}
 	if got := read(t, cfg, topic); len(got) != 0 {
@@ -98,10 +98,10 @@ func TestARefusedRecordTakesTheWholeAppendWithIt(t *testing.T) {
 	cfg := log(t, 1, topic)
 	w := writer(t, cfg)
 	batch := append(events("a"), &kgo.Record{Topic: topic, Value: []byte("b"), Partition: 7})
-	if err := w.Append(within(t, 10*time.Second), batch); err == nil || errors.Is(err, ErrReopen) {
+	if err := w.Append(within(t, aWhile), batch); err == nil || errors.Is(err, ErrReopen) {
 		t.Fatalf("%v", err)
 	}
-	if err := w.Append(within(t, 10*time.Second), events("c")); err != nil {
+	if err := w.Append(within(t, aWhile), events("c")); err != nil {
 		t.Fatalf("the next one: %v", err)
 	}
 	if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"c"}) {
@@ -113,7 +113,7 @@ func TestACommitThatIsNotHeardOfIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
 		w := writer(t, cfg)
-		if err := w.Append(within(t, 10*time.Second), events("before")); err != nil {
+		if err := w.Append(within(t, aWhile), events("before")); err != nil {
 			t.Fatal(err)
 		}
 		answer := silence(cluster, kmsg.EndTxn)
@@ -173,7 +173,7 @@ func TestAnAppendThatReturnsIsShownToReadersOfWhatIsCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer teller.Close()
-		if _, err := commit.RequestWith(within(t, 10*time.Second), teller); err != nil {
+		if _, err := commit.RequestWith(within(t, aWhile), teller); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-appended; err != nil {

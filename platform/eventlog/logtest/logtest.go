@@ -18,8 +18,9 @@ import (
 // Env names the environment variable with the real broker's host:port.
 const Env = "MUSTER_TEST_KAFKA"
 
-// limit bounds the emptying of a real broker: a dead member of a group keeps the group for its session's timeout.
-const limit = 30 * time.Second
+// limit bounds the emptying of a real broker: a dead member of a group keeps the group for its session's timeout, which
+// is 45 s where nobody says another.
+const limit = 2 * time.Minute
 
 // Topic is a topic that a test begins with, empty.
 type Topic struct {
