@@ -1,6 +1,7 @@
 package principals
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +28,14 @@ func TestApplyTakesTheSecretsFromTheirFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := Apply(t.Context(), cfg, quiet); err == nil {
+		t.Error("a log that is not there took them")
+	}
+	cfg.Wait = aWhile // the first try alone may take a second
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	var said []string
-	if err := Apply(t.Context(), cfg, func(line string) { said = append(said, line) }); err == nil || len(said) == 0 {
+	if err := Apply(ctx, cfg, func(line string) { said = append(said, line); stop() }); err == nil || len(said) == 0 {
 		t.Errorf("a log that is not there: %v, %q", err, said)
 	}
 }
