@@ -46,6 +46,9 @@ func (o *output) String() string {
 	return o.all.String()
 }
 
+// patience is how long is waited for what no page gives a time: a busy machine needs many times what an idle one does.
+const patience = 4 * time.Minute
+
 func inPath(name string) bool {
 	_, err := exec.LookPath(name)
 	return err == nil
@@ -82,7 +85,7 @@ func (l *local) start(t *testing.T, args ...string) {
 		if up.Process.Signal(syscall.SIGINT) == nil {
 			select {
 			case <-ended:
-			case <-time.After(60 * time.Second):
+			case <-time.After(patience):
 				_ = up.Process.Kill() // fails once it has ended
 			}
 		}
@@ -95,7 +98,7 @@ func (l *local) start(t *testing.T, args ...string) {
 			}
 		}
 	})
-	l.eventually(t, 150*time.Second, "the stack is up", func() error {
+	l.eventually(t, "the stack is up", func() error {
 		select {
 		case err := <-ended:
 			ended <- err
@@ -118,8 +121,8 @@ func (l *local) interrupt(t *testing.T) error {
 	select {
 	case err := <-l.ended:
 		return err
-	case <-time.After(90 * time.Second):
-		t.Fatal("muster up did not end within 90 s")
+	case <-time.After(patience):
+		t.Fatalf("muster up did not end within %s", patience)
 		return nil
 	}
 }
@@ -160,22 +163,36 @@ func (l *local) status(t *testing.T) (s stack.Status) {
 }
 
 // eventually tries until ok returns nil.
-func (l *local) eventually(t *testing.T, limit time.Duration, what string, ok func() error) {
+func (l *local) eventually(t *testing.T, what string, ok func() error) {
 	t.Helper()
 	var err error
-	for end := time.Now().Add(limit); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 		if err = ok(); err == nil {
 			return
 		}
 	}
-	t.Fatalf("%s: not within %s: %v", what, limit, err)
+	t.Fatalf("%s: not within %s: %v", what, patience, err)
 }
 
 func (l *local) ready(t *testing.T) {
 	t.Helper()
-	l.eventually(t, 60*time.Second, "every part is ready", func() error {
+	l.eventually(t, "every part is ready", func() error {
 		if s := l.status(t); !s.Ready {
 			return fmt.Errorf("%+v", s.Parts)
+		}
+		return nil
+	})
+}
+
+// known waits until the gateway has heard of a device that was enrolled just now: it follows the registry's log. What it is
+// asked with holds no reading, and is refused.
+func (l *local) known(t *testing.T, identity string) {
+	t.Helper()
+	script := fmt.Sprintf(`curl -sS --cacert %[1]s/ca.pem --cert %[1]s/cert.pem --key %[1]s/key.pem -H 'Content-Type: application/json' -d '{}' https://127.0.0.1:%[2]d/v1/telemetry`,
+		identity, 8443+l.offset)
+	l.eventually(t, "the gateway knows "+identity, func() error {
+		if out := l.bash(t, script); strings.Contains(out, `"not-enrolled"`) || strings.Contains(out, `"stored"`) {
+			return errors.New(out)
 		}
 		return nil
 	})

@@ -84,7 +84,7 @@ func (l *local) asDevice(t *testing.T, name, want string) {
 	t.Helper()
 	script := fmt.Sprintf(`curl -sS --cacert .muster/%[1]s/ca.pem --cert .muster/%[1]s/cert.pem --key .muster/%[1]s/key.pem -H 'Content-Type: application/json' `+
 		`-d '{"readings":[{"ts":'$(date +%%s)'000,"metrics":{"temp_c":21.5}}]}' https://127.0.0.1:%[2]d/v1/telemetry || echo "refused, curl $?"`, name, 8443+l.offset)
-	l.eventually(t, 10e9, name+" is answered "+want, func() error {
+	l.eventually(t, name+" is answered "+want, func() error {
 		if out := l.bash(t, script); !strings.Contains(out, want) {
 			return fmt.Errorf("%s", out)
 		}
@@ -131,8 +131,11 @@ func (l *local) follow(t *testing.T, p page) {
 			out += l.bash(t, script[cut:])
 			script, block = "cat <<'END'\n"+out+"\nEND", block+"\n"
 		}
+		if strings.Contains(block, "for name in kiln-1") {
+			l.known(t, ".muster/kiln-4")
+		}
 		if strings.Contains(block, "SELECT device FROM audit") {
-			l.eventually(t, 20e9, "the audit's rows are in the warehouse", func() error {
+			l.eventually(t, "the audit's rows are in the warehouse", func() error {
 				if out := l.must(t, "query", "-f", "TSV", "SELECT count() FROM audit WHERE type = 'device-enrolled' AND device = 'kiln-4'"); out != "1\n" {
 					return fmt.Errorf("%s", out)
 				}
@@ -174,7 +177,7 @@ func (l *local) afterwards(t *testing.T) {
 	if out := l.must(t, "device", "list", "--cohort", "batch-2"); !strings.Contains(out, "kiln-4") {
 		t.Errorf("the batch was not moved: %s", out)
 	}
-	l.eventually(t, 20e9, "the warehouse knows who stands in whose place", func() error {
+	l.eventually(t, "the warehouse knows who stands in whose place", func() error {
 		out := l.must(t, "query", "-f", "TSV", "SELECT device, revoked, replaces, replaced_by FROM devices WHERE device LIKE 'boiler-7%' ORDER BY device")
 		if out != "boiler-7\ttrue\t\tboiler-7b\nboiler-7b\tfalse\tboiler-7\t\n" {
 			return fmt.Errorf("%s", out)

@@ -70,15 +70,17 @@ func (l *local) kcat(t *testing.T, ports stack.Ports) {
 		cmd := exec.CommandContext(t.Context(), "kcat", append([]string{"-b", stack.Loopback(ports.Kafka), "-C", "-t", topic, "-o", "beginning", "-e", "-q",
 			"-X", "security.protocol=SASL_PLAINTEXT", "-X", "sasl.mechanisms=SCRAM-SHA-256", "-X", "sasl.username=reader",
 			"-X", "sasl.password=" + strings.TrimSpace(string(secret))}, format...)...)
-		out, err := cmd.CombinedOutput()
+		var complaint bytes.Buffer // what the client's library warns of is no record
+		cmd.Stderr = &complaint
+		out, err := cmd.Output()
 		if err != nil {
-			t.Fatalf("%s: %v: %s", topic, err, out[:min(len(out), 2000)])
+			t.Fatalf("%s: %v: %s%s", topic, err, out[:min(len(out), 2000)], complaint.String())
 		}
 		return string(out)
 	}
 
 	// Of telemetry, what stands beside the value says whose it is.
-	l.eventually(t, 30*time.Second, "telemetry of two devices is read", func() error {
+	l.eventually(t, "telemetry of two devices is read", func() error {
 		stamped := map[string]uint32{}
 		for line := range strings.Lines(read(record.TopicTelemetry, "-J")) {
 			var r struct {
