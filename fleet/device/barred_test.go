@@ -50,7 +50,7 @@ func TestAnOutboxKeepsItsMessagesWhileItsCertificateIsRefused(t *testing.T) {
 	defer wg.Wait()
 	defer cancel()
 	o.Put(Message{Boot: 1, Seq: 1, Body: []byte("kept")})
-	for end := time.Now().Add(5 * time.Second); o.Counts().Retries < 3; <-time.After(time.Millisecond) {
+	for end := time.Now().Add(patience); o.Counts().Retries < 3; <-time.After(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%+v", o.Counts())
 		}
@@ -64,7 +64,7 @@ func TestAnOutboxKeepsItsMessagesWhileItsCertificateIsRefused(t *testing.T) {
 		if out.Refusal != nil || len(d.saw()) != 1 || o.Counts().Stored != 1 {
 			t.Errorf("%+v, %q", out, d.saw())
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the message was not sent when the certificate was taken again")
 	}
 }
