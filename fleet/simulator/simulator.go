@@ -29,6 +29,7 @@ type Fleet struct {
 	metrics  *metrics
 	units    []*unit
 	journal  *Journal
+	last     time.Duration // lastChance
 }
 
 // New reads every identity, so that a missing or foreign one stops the start and not a device.
@@ -48,7 +49,7 @@ func New(cfg Config, s Settings) (*Fleet, error) {
 			}
 		}
 	}
-	f := &Fleet{cfg: cfg, settings: s}
+	f := &Fleet{cfg: cfg, settings: s, last: lastChance}
 	for _, name := range names {
 		dir := filepath.Join(cfg.Identities, name)
 		id, err := device.LoadIdentity(dir)

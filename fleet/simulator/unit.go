@@ -157,7 +157,7 @@ func (u *unit) answered(m device.Message, o device.Outcome) {
 
 // leave waits a little for the outbox to empty.
 func (u *unit) leave() {
-	end := time.NewTimer(lastChance)
+	end := time.NewTimer(u.fleet.last)
 	defer end.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
