@@ -111,7 +111,7 @@ const maxRSS = 512 << 20
 // blackhole lets one sink of our own, the only one, stand before a store that answers nothing, and looks at what it
 // does meanwhile.
 func (r *run) blackhole(length time.Duration) int {
-	hold, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	hold, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	release, err := r.dir.Hold(hold, stack.Sink)
 	if err != nil {
@@ -121,9 +121,10 @@ func (r *run) blackhole(length time.Duration) int {
 	defer release()
 	h := r.dig()
 	defer h.close()
-	p := r.site.run(stack.Sink, "MUSTER_WAREHOUSE_ADDR=http://"+h.listener.Addr().String())
+	// The silence is longer than the session, and the session longer than what a busy machine makes of a heartbeat.
+	p := r.site.run(stack.Sink, "MUSTER_WAREHOUSE_ADDR=http://"+h.listener.Addr().String(), "MUSTER_SESSION_TIMEOUT="+max(r.session(), 4*time.Second).String())
 	defer p.leave(30 * time.Second)
-	if _, err := r.moves(time.Now(), time.Minute); err != nil {
+	if _, err := r.moves(time.Now(), patience); err != nil {
 		r.t.Errorf("through the proxy: %v", err)
 		return 0
 	}
@@ -149,7 +150,7 @@ func (r *run) blackhole(length time.Duration) int {
 	}
 	r.report.BlackholeRSS = max(r.report.BlackholeRSS, most)
 	h.heal()
-	if _, err := r.moves(time.Now(), 2*time.Minute); err != nil {
+	if _, err := r.moves(time.Now(), patience); err != nil {
 		r.t.Errorf("after the store answered again: %v", err)
 	}
 	return 0
@@ -162,7 +163,7 @@ func (s *site) members() (said string, err error) {
 		return "", err
 	}
 	// The first question may go out on a connection to a broker that was killed since.
-	err = s.within(10*time.Second, func(ctx context.Context) error {
+	err = s.within(patience, func(ctx context.Context) error {
 		groups, err := adm.DescribeGroups(ctx, principals.Group)
 		if err != nil {
 			return err

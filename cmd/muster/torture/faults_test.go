@@ -83,8 +83,8 @@ func (r *run) dieAt(point string) int {
 	select {
 	case <-p.ended:
 		return 1
-	case <-time.After(time.Minute):
-		r.t.Errorf("a sink that was to die at %s lives after a minute", point)
+	case <-time.After(patience):
+		r.t.Errorf("a sink that was to die at %s lives after %s", point, patience)
 		p.kill()
 		return 0
 	}
@@ -156,11 +156,11 @@ func (r *run) zombie() int {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return 0
 	}
-	if _, err := r.moves(stopped.Add(r.session()), 90*time.Second); err != nil {
+	if _, err := r.moves(stopped.Add(r.session()), patience); err != nil {
 		r.t.Errorf("the sink that was to take over does not store: %v", err)
 	}
 	_ = syscall.Kill(pid, syscall.SIGCONT)
-	_, err = r.moves(time.Now(), 90*time.Second)
+	_, err = r.moves(time.Now(), patience)
 	if err != nil {
 		r.t.Errorf("after the zombie woke: %v", err)
 	}
@@ -206,14 +206,14 @@ func (r *run) schema() int {
 	before := r.columns()
 	n := r.fleet.metrics.Add(1)
 	killed := r.dieAt("plan.committed") + r.dieAt("insert.acked")
-	err := r.within(60*time.Second, func(context.Context) error {
+	err := r.within(patience, func(context.Context) error {
 		if now := r.columns(); now <= before {
 			return fmt.Errorf("%d columns before metric %d, %d now", before, n, now)
 		}
 		return nil
 	})
 	if err != nil {
-		r.t.Errorf("the new metric got no column within a minute: %v", err)
+		r.t.Errorf("the new metric got no column within %s: %v", patience, err)
 	}
 	return killed
 }
@@ -241,9 +241,9 @@ func (r *run) inject(f fault) {
 	began := time.Now()
 	killed := f.do(r)
 	at := time.Now()
-	rto, err := r.moves(at, 2*time.Minute)
+	rto, err := r.moves(at, patience)
 	if err != nil {
-		r.t.Errorf("%s: the ledger does not move again within two minutes: %v", f.name, err)
+		r.t.Errorf("%s: the ledger does not move again within %s: %v", f.name, patience, err)
 	}
 	r.report.add(f.name, killed, rto, err)
 	r.t.Logf("%6s  %-55s %2d killed, recovered in %s", time.Since(r.report.began).Round(100*time.Millisecond), f.name, killed, rto.Round(10*time.Millisecond))

@@ -141,6 +141,9 @@ func (u *unit) live(ctx context.Context) {
 			d.Close()
 		}
 	}()
+	if !u.known(ctx) {
+		return
+	}
 	for ctx.Err() == nil {
 		body, m := u.measure()
 		k := key{u.name, u.boot, u.seq}
@@ -158,6 +161,24 @@ func (u *unit) live(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// known waits until both gateways have heard of the device: they follow the registry's log. What they are asked with is no
+// message, and is refused as such.
+func (u *unit) known(ctx context.Context) bool {
+	for _, door := range u.doors {
+		for {
+			_, err := door.Post(ctx, nil)
+			var refusal *device.Refusal
+			if errors.As(err, &refusal) && refusal.Reason != "not-enrolled" {
+				break
+			}
+			if !pause(ctx, 50*time.Millisecond) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

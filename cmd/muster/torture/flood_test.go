@@ -156,7 +156,7 @@ func (s *site) startFlood(n, rate int, total int64) *flood {
 		c := f.byName[name]
 		f.sources = append(f.sources, c)
 		var d roster.Device
-		s.eventually(time.Minute, "the registry's log has "+name, func(context.Context) error {
+		s.eventually(patience, "the registry's log has "+name, func(context.Context) error {
 			var known bool
 			if d, known = who.Device(identity.Device(name)); !known {
 				return fmt.Errorf("%s is not known", name)

@@ -47,8 +47,8 @@ func (s *site) judge(f *fleet, second *proc) *verdict {
 	if err := f.end(); err != nil {
 		s.t.Fatal(err)
 	}
-	if !second.leave(30 * time.Second) {
-		s.t.Error("the second gateway did not stop in time")
+	if !second.leave(patience) {
+		s.t.Errorf("the second gateway did not stop within %s", patience)
 	}
 	s.hold(stack.Gateway)
 	v := &verdict{Outcomes: map[string]int{}}
@@ -70,7 +70,7 @@ func (s *site) judge(f *fleet, second *proc) *verdict {
 // hold ends a supervised part until the test's end.
 func (s *site) hold(part string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	release, err := s.dir.Hold(ctx, part)
 	if err != nil {
@@ -105,8 +105,8 @@ func (s *site) caughtUp(want int) {
 		if n != last {
 			last, moved = n, time.Now()
 		}
-		if time.Since(moved) > 2*time.Minute {
-			s.t.Errorf("the ledger stands at %d of %d rows since two minutes (%v)", last, want, err)
+		if time.Since(moved) > patience {
+			s.t.Errorf("the ledger stands at %d of %d rows since %s (%v)", last, want, patience, err)
 			return
 		}
 		if time.Since(began) > 30*time.Minute {

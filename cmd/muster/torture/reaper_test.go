@@ -45,7 +45,7 @@ func TestTortureThreeSinksThatKeepDyingStoreEveryMessageOnce(t *testing.T) {
 		sinks[i] = s.run(stack.Sink)
 	}
 	f := s.startFlood(devices, rate, int64(float64(rate)*d.Seconds()))
-	if _, err := s.moves(time.Now(), time.Minute); err != nil {
+	if _, err := s.moves(time.Now(), patience); err != nil {
 		t.Fatalf("before any death: %v", err)
 	}
 	w := s.watchTide()

@@ -117,14 +117,20 @@ func newSite(t *testing.T, seed uint64, p pace) *site {
 	return s
 }
 
+// patience is how long is waited for what no page gives a time: the machine has other work as well.
+const patience = 4 * time.Minute
+
+// freePort is for a process that is killed and finds its port again: below those that an outgoing connection is given (32768
+// on Linux), of which the fleet makes many, and below those of any stack.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		if port := 17_000 + rand.IntN(1000); stacktest.Free(port) {
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 // environment is this process's without what is meant for it alone.
@@ -160,7 +166,7 @@ func (s *site) start() {
 	s.upEnded = ended
 	go func() { defer close(ended); _ = up.Wait() }()
 	allowed := s.pace.session == 0
-	s.eventually(150*time.Second, "the stack is up", func(ctx context.Context) error {
+	s.eventually(patience, "the stack is up", func(ctx context.Context) error {
 		select {
 		case <-ended:
 			b, _ := os.ReadFile(said.Name())
@@ -268,7 +274,7 @@ func (s *site) pid(part string) (int, error) {
 // kill ends a supervised part with no mercy. A part that is dead already is waited for a little.
 func (s *site) kill(part string) bool {
 	s.t.Helper()
-	err := s.within(30*time.Second, func(context.Context) error {
+	err := s.within(patience, func(context.Context) error {
 		pid, err := s.pid(part)
 		if err != nil {
 			return err
@@ -370,7 +376,7 @@ func (s *site) killAll() int {
 		<-p.ended
 	}
 	for _, pid := range pids {
-		s.eventually(30*time.Second, fmt.Sprintf("process %d is gone", pid), func(context.Context) error {
+		s.eventually(patience, fmt.Sprintf("process %d is gone", pid), func(context.Context) error {
 			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == s.binary {
 				return errors.New("it lives")
 			}
@@ -378,7 +384,7 @@ func (s *site) killAll() int {
 		})
 	}
 	// A process that dies lets go of its memory first and of its sockets last.
-	s.eventually(30*time.Second, "the ports are free", func(context.Context) error {
+	s.eventually(patience, "the ports are free", func(context.Context) error {
 		for _, port := range []int{s.ports.Gateway, s.ports.Registry, s.ports.ClickHouse, s.ports.Kafka} {
 			if !stacktest.Free(port) {
 				return fmt.Errorf("port %d is taken", port)

@@ -102,9 +102,9 @@ func TestTortureWhatWasAnsweredIsStoredOnceWhateverDies(t *testing.T) {
 	s.start()
 	r := &run{site: s, port: freePort(t), report: newReport(form, n)}
 	r.gatewayB()
-	s.eventually(time.Minute, "the second gateway listens", listens(stack.Loopback(r.port)))
+	s.eventually(patience, "the second gateway listens", listens(stack.Loopback(r.port)))
 	r.fleet = s.startFleet(usual(devices, wait), "https://"+stack.Loopback(r.port), n)
-	if _, err := s.moves(time.Now(), time.Minute); err != nil {
+	if _, err := s.moves(time.Now(), patience); err != nil {
 		t.Fatalf("before any fault: %v", err)
 	}
 	r.report.began = time.Now()

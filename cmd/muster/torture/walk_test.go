@@ -55,7 +55,7 @@ func (s *site) people() (who *roster.Roster, stop func()) {
 // stretches are those of telemetry and events that hold anything, and how many records that is.
 func (s *site) stretches(v *verdict) (all []stretch, records int) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	adm, err := s.adm()
 	if err != nil {
