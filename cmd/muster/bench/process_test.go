@@ -95,7 +95,7 @@ func (p *process) end() {
 		if p.out == nil {
 			_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		}
-		late := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
+		late := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
 		defer late.Stop()
 		if err := p.cmd.Wait(); err != nil {
 			p.b.Errorf("%s: %v: %s", p.name, err, p.said)
@@ -155,7 +155,7 @@ func part(b testing.TB, name, ops string, cfg any) *process {
 		b.Fatal(err)
 	}
 	p := spawn(b, name, envConfig+"="+path)
-	eventually(b, time.Minute, func() (bool, string) {
+	eventually(b, patience, func() (bool, string) {
 		r, err := http.Get("http://" + ops + "/readyz")
 		if err != nil {
 			return false, name + " is not ready: " + err.Error()
@@ -168,16 +168,26 @@ func part(b testing.TB, name, ops string, cfg any) *process {
 	return p
 }
 
+// nextPort is below those that an outgoing connection is given (32768 on Linux), of which there are many here.
+var nextPort = 16_000 + os.Getpid()%900
+
 // freeAddr is an address that nobody listens on, for a process that cannot tell which it took.
 func freeAddr(b testing.TB) string {
 	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
+	for range 1000 {
+		nextPort++
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	b.Fatal("no free port")
+	return ""
 }
+
+// patience is how long is waited for a process: the machine may have other work.
+const patience = 4 * time.Minute
 
 // eventually polls until ok; what it saw is for the failure's text.
 func eventually(b testing.TB, limit time.Duration, ok func() (bool, string)) {
