@@ -6,14 +6,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"muster.dev/platform/eventlog"
-	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
 	"muster.dev/services/registry/writer"
@@ -21,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// room works on a log of its own; end stops it, and gives what it wrote.
+// room works on a log of its own, in a bubble of time; end stops it, and gives what it wrote.
 func room(t *testing.T, now func() time.Time) (r *Room, end func() []event.AttemptRefused) {
 	t.Helper()
 	r, _, end = roomAndWriter(t, now)
@@ -30,7 +31,13 @@ func room(t *testing.T, now func() time.Time) (r *Room, end func() []event.Attem
 
 func roomAndWriter(t *testing.T, now func() time.Time) (r *Room, stopWriter func(), end func() []event.AttemptRefused) {
 	t.Helper()
-	cfg := eventlog.Config{Brokers: logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1})}
+	network := &kfake.VirtualNetwork{}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(network.Listen), kfake.SeedTopics(1, record.TopicRegistry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	cfg := eventlog.Config{Brokers: cluster.ListenAddrs(), Dialer: network.DialContext}
 	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	w := writer.New(writer.Settings{Log: cfg, Logger: quiet, Metrics: reg})
 	r = New(Settings{Writer: w, Log: quiet, Metrics: reg, Now: now})
@@ -73,80 +80,85 @@ func roomAndWriter(t *testing.T, now func() time.Time) (r *Room, stopWriter func
 }
 
 func TestEachAttemptIsOneEvent(t *testing.T) {
-	r, end := room(t, nil)
-	r.Note(Attempt{What: "simpleenroll", Subject: "pump-1", Reason: "wrong\npassword", Source: "192.0.2.1"})
-	r.Note(Attempt{What: "simpleenroll", Subject: strings.Repeat("é", 10_000), Reason: "too long", Source: "192.0.2.1"})
-	got := end()
-	if len(got) != 2 || got[0].Subject != "pump-1" || got[0].Reason != "wrong?password" || got[0].More != 0 {
-		t.Fatalf("%+v", got)
-	}
-	if len(got[1].Subject) > mostText {
-		t.Errorf("%d bytes of a subject", len(got[1].Subject))
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r, end := room(t, nil)
+		r.Note(Attempt{What: "simpleenroll", Subject: "pump-1", Reason: "wrong\npassword", Source: "192.0.2.1"})
+		r.Note(Attempt{What: "simpleenroll", Subject: strings.Repeat("é", 10_000), Reason: "too long", Source: "192.0.2.1"})
+		got := end()
+		if len(got) != 2 || got[0].Subject != "pump-1" || got[0].Reason != "wrong?password" || got[0].More != 0 {
+			t.Fatalf("%+v", got)
+		}
+		if len(got[1].Subject) > mostText {
+			t.Errorf("%d bytes of a subject", len(got[1].Subject))
+		}
+	})
 }
 
 func TestAStopDoesNotWaitForAWriterThatHasStopped(t *testing.T) {
-	r, stopWriter, end := roomAndWriter(t, nil)
-	stopWriter()
-	for range burst {
-		r.Note(Attempt{What: "simpleenroll", Subject: "pump-1", Reason: "wrong password", Source: "192.0.2.1"})
-	}
-	began := time.Now()
-	if got := end(); len(got) != 0 {
-		t.Errorf("%d events without a writer", len(got))
-	}
-	if took := time.Since(began); took > writeTimeout/2 {
-		t.Errorf("the stop took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		r, stopWriter, end := roomAndWriter(t, nil)
+		stopWriter()
+		for range burst {
+			r.Note(Attempt{What: "simpleenroll", Subject: "pump-1", Reason: "wrong password", Source: "192.0.2.1"})
+		}
+		began := time.Now()
+		if got := end(); len(got) != 0 {
+			t.Errorf("%d events without a writer", len(got))
+		}
+		if took := time.Since(began); took > writeTimeout/2 {
+			t.Errorf("the stop took %v", took)
+		}
+	})
 }
 
 // A log that is away is waited for once, however many attempts are in the queue.
 func TestAStopDoesNotWaitForALogThatIsAwayAgainAndAgain(t *testing.T) {
-	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	w := writer.New(writer.Settings{Log: eventlog.Config{Brokers: []string{"127.0.0.1:1"}}, Logger: quiet, Metrics: reg})
-	r := New(Settings{Writer: w, Log: quiet, Metrics: reg})
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	for range burst {
-		r.Note(Attempt{What: "simpleenroll"})
-	}
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); len(r.queue) == burst; {
-		if time.Now().After(deadline) {
+	synctest.Test(t, func(t *testing.T) {
+		quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+		w := writer.New(writer.Settings{Logger: quiet, Metrics: reg}) // which does not run: nothing is answered
+		r := New(Settings{Writer: w, Log: quiet, Metrics: reg})
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		for range burst {
+			r.Note(Attempt{What: "simpleenroll"})
+		}
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		if synctest.Wait(); len(r.queue) == burst {
 			t.Fatal("nothing is written")
 		}
-		<-time.After(time.Millisecond)
-	}
-	began := time.Now()
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(began); took > stopTimeout+time.Second {
-		t.Errorf("the stop took %v", took)
-	}
+		began := time.Now()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > stopTimeout {
+			t.Errorf("the stop took %v", took)
+		}
+	})
 }
 
 func TestAFloodIsCountedAndNotWritten(t *testing.T) {
-	var mu sync.Mutex
-	at := time.Now()
-	r, end := room(t, func() time.Time { mu.Lock(); defer mu.Unlock(); return at })
-	const flood = 5_000
-	for range flood {
-		r.Note(Attempt{What: "simpleenroll", Subject: "x", Reason: "guess"})
-	}
-	r.Note(Attempt{What: "operator", Subject: "y", Reason: "role"})
-	mu.Lock()
-	at = at.Add(10 * every)
-	mu.Unlock()
-	r.Note(Attempt{What: "operator", Subject: "z", Reason: "role"})
-	got := end()
-	sums := map[string]uint64{}
-	for _, a := range got {
-		sums[a.What] += 1 + a.More
-	}
-	if len(got) > burst+10 || sums["simpleenroll"] != flood || sums["operator"] != 2 {
-		t.Errorf("%d events say %v", len(got), sums)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		at := time.Now()
+		r, end := room(t, func() time.Time { mu.Lock(); defer mu.Unlock(); return at })
+		const flood = 5_000
+		for range flood {
+			r.Note(Attempt{What: "simpleenroll", Subject: "x", Reason: "guess"})
+		}
+		r.Note(Attempt{What: "operator", Subject: "y", Reason: "role"})
+		mu.Lock()
+		at = at.Add(10 * every)
+		mu.Unlock()
+		r.Note(Attempt{What: "operator", Subject: "z", Reason: "role"})
+		got := end()
+		sums := map[string]uint64{}
+		for _, a := range got {
+			sums[a.What] += 1 + a.More
+		}
+		if len(got) > burst+10 || sums["simpleenroll"] != flood || sums["operator"] != 2 {
+			t.Errorf("%d events say %v", len(got), sums)
+		}
+	})
 }
