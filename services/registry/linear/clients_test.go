@@ -36,6 +36,7 @@ type fleet struct {
 	faults  map[string]int
 
 	acknowledged map[int]int    // changes, by process; 0 is all
+	issuers      map[int]bool   // processes of which a new certificate was heard
 	open         map[string]int // operations that were left open, by reason
 }
 
@@ -58,7 +59,7 @@ const (
 )
 
 func newFleet(t *testing.T) *fleet {
-	f := &fleet{t: t, began: time.Now(), all: map[string]*boiler{}, faults: map[string]int{}, acknowledged: map[int]int{}, open: map[string]int{}}
+	f := &fleet{t: t, began: time.Now(), all: map[string]*boiler{}, faults: map[string]int{}, acknowledged: map[int]int{}, issuers: map[int]bool{}, open: map[string]int{}}
 	for range present {
 		f.present = append(f.present, f.build())
 	}
@@ -158,6 +159,9 @@ func (f *fleet) note(o operation) {
 	}
 	if o.heard.Said == done && o.heard.Serial != "" {
 		b.known = append(b.known, certificate{CSR: o.ask.CSR, Serial: o.heard.Serial})
+		if o.heard.Serial == o.ask.Serial {
+			f.issuers[o.process] = true
+		}
 	}
 }
 
@@ -174,6 +178,14 @@ func (f *fleet) written(process int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.acknowledged[process]
+}
+
+// hands counts the processes of which a new certificate was heard: the place was handed over as often as that at least,
+// but for the first.
+func (f *fleet) hands() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.issuers)
 }
 
 // silence is the longest time in which no change was acknowledged.

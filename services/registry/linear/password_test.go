@@ -96,7 +96,7 @@ func TestTortureAOneTimePasswordLetsOneDeviceInWhateverDies(t *testing.T) {
 	end := sync.OnceFunc(func() { close(stop); keeper.Wait() })
 	t.Cleanup(end)
 
-	limit := time.Now().Add(2 * time.Minute)
+	limit := time.Now().Add(5 * time.Minute)
 	if r, err := persist(at, request{Op: defineLine}, limit); err != nil || !r.Done {
 		t.Fatalf("%+v, %v", r, err)
 	}

@@ -20,7 +20,7 @@ type caller struct {
 func (f *fleet) call(client int, to *process) *caller {
 	f.t.Helper()
 	var conn net.Conn
-	waitUntil(f.t, "the process listens", 10*time.Second, func() bool {
+	waitUntil(f.t, "the process listens", 2*time.Minute, func() bool {
 		var err error
 		conn, err = net.Dial("unix", to.socket)
 		return err == nil
@@ -68,7 +68,7 @@ func (c *caller) ask(a ask) heard {
 // done asks until it is done.
 func (c *caller) done(a ask) {
 	c.f.t.Helper()
-	waitUntil(c.f.t, "somebody does it: "+a.String(), 20*time.Second, func() bool { return c.ask(a).Said == done })
+	waitUntil(c.f.t, "somebody does it: "+a.String(), 2*time.Minute, func() bool { return c.ask(a).Said == done })
 }
 
 // An answer that writes nothing - a refusal, the certificate that a request had already, a look-up that waits for the
@@ -86,7 +86,7 @@ func TestWhatNeedsNoEventIsNotAnsweredByAZombieEither(t *testing.T) {
 
 	again, end, see := f.call(3, holder), f.call(4, holder), f.call(5, holder)
 	holder.signal(syscall.SIGSTOP)
-	waitUntil(t, "the first sleeps", 10*time.Second, holder.stopped)
+	waitUntil(t, "the first sleeps", 2*time.Minute, holder.stopped)
 	other := f.call(6, next)
 	other.done(ask{Op: revokeDevice, Device: old.name})
 	other.done(ask{Op: enrol, Device: fresh.name, CSR: 0, Serial: "b1"})
