@@ -24,6 +24,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits where no time is promised.
+const patience = 2 * time.Minute
+
 type keeping struct {
 	cfg    eventlog.Config
 	writer *writer.Writer
@@ -49,7 +52,7 @@ func start(t *testing.T) keeping {
 // topics waits for want topics to have generations.
 func (k keeping) topics(t *testing.T, want int) []roster.Topic {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		var got []roster.Topic
@@ -111,7 +114,7 @@ func TestTheLossOfTheRegistrysLogEndsTheProcess(t *testing.T) {
 		if !errors.Is(err, ErrReplaced) {
 			t.Fatal(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it goes on")
 	}
 }
