@@ -37,6 +37,7 @@ func TestAWriterThatStopsGivesItsPlaceUp(t *testing.T) {
 	if _, err := first.Do(soon(t), "test", "", enrol("a")); err != nil {
 		t.Fatal(err)
 	}
+	heldBy(t, cfg, "first")
 	second, _ := runWith(t, Settings{Log: cfg, Name: "second", Beat: 100 * time.Millisecond, Stale: time.Hour})
 	if err := second.Sync(soon(t)); err != nil {
 		t.Fatal(err)
@@ -65,6 +66,22 @@ func TestAWriterThatStopsGivesItsPlaceUp(t *testing.T) {
 	}
 	if second.Position() == 0 || second.Role() != Leader {
 		t.Errorf("position %d as %s", second.Position(), second.Role())
+	}
+}
+
+// heldBy waits until the lease is a process's: one that could not be written at once is renewed with the next beat, and
+// until then whoever comes takes the place.
+func heldBy(t *testing.T, cfg eventlog.Config, name string) {
+	t.Helper()
+	all := leases{adm(t, cfg)}
+	for ctx := soon(t); ; <-time.After(time.Millisecond) {
+		held, err := all.read(ctx)
+		if err == nil && held.name == name {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the lease is %q's, want %s: %v", held.name, name, err)
+		}
 	}
 }
 
