@@ -1,7 +1,10 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,6 +48,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience is how long a test waits where no time is promised.
+const patience = 3 * time.Minute
+
 const bearer = "0123456789abcdef0123456789abcdef"
 
 // site is a registry's process on a log and a store of its own. The way to the store can be cut.
@@ -64,6 +71,13 @@ func open(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// A process that stopped waits for no answer, and the engine may still be at what it was asked: a table that comes
+		// into a database that is being dropped fails that.
+		s.until("the engine has done all that was asked", func() bool {
+			var under int64
+			err := store.Conn().QueryRow(context.Background(), "SELECT toInt64(count()) FROM system.processes WHERE query LIKE '%"+store.Database()+"%' AND query NOT LIKE '%system.processes%'").Scan(&under)
+			return err == nil && under == 0
+		})
 		if err := store.Conn().Exec(context.Background(), "DROP DATABASE IF EXISTS `"+store.Database()+"` SYNC"); err != nil {
 			t.Error(err)
 		}
@@ -92,7 +106,15 @@ func open(t *testing.T) *site {
 	})}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	t.Cleanup(func() { server.Close(); <-served; transport.CloseIdleConnections() })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil { // once nothing is on its way to the engine
+			t.Error(err)
+		}
+		<-served
+		transport.CloseIdleConnections()
+	})
 	s.cfg.Warehouse.Addr = "http://" + listener.Addr().String()
 
 	s.cfg.Log = eventlog.Config{Brokers: logtest.Start(t)}
@@ -100,7 +122,7 @@ func open(t *testing.T) *site {
 	if _, err := authority.Init(s.cfg.CA, authority.DefaultTrustDomain); err != nil {
 		t.Fatal(err)
 	}
-	s.cfg.Ops.Listen, s.cfg.API.Token, s.cfg.EST.Listen = "127.0.0.1:0", daemon.Secret(bearer), ""
+	s.cfg.Ops.Listen, s.cfg.API.Listen, s.cfg.API.Token, s.cfg.EST.Listen = "127.0.0.1:0", "127.0.0.1:0", daemon.Secret(bearer), ""
 	s.cfg.Schema.Interval = 50 * time.Millisecond
 	return s
 }
@@ -108,14 +130,9 @@ func open(t *testing.T) *site {
 // start runs the process until stop is called.
 func (s *site) start() (stop func()) {
 	s.t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.cfg.API.Listen = free.Addr().String()
-	free.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	p, err := daemon.New(ctx, daemon.Settings{Name: "registry", Config: s.cfg.Ops, Output: io.Discard})
+	said := new(said)
+	p, err := daemon.New(ctx, daemon.Settings{Name: "registry", Config: s.cfg.Ops, Output: said})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -123,14 +140,15 @@ func (s *site) start() (stop func()) {
 	go func() {
 		done <- p.Run(func(ctx context.Context, p *daemon.Process) error { return registry.Run(ctx, p, s.cfg) })
 	}()
-	s.client = client.New("http://"+s.cfg.API.Listen, bearer)
 	var stopped bool
 	stop = func() {
 		if stopped {
 			return
 		}
 		stopped = true
-		s.client.Close()
+		if s.client != nil {
+			s.client.Close()
+		}
 		cancel()
 		if err := <-done; err != nil {
 			s.t.Error(err)
@@ -145,12 +163,43 @@ func (s *site) start() (stop func()) {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	})
+	s.client = client.New("http://"+s.listens(said, "operators' API"), bearer)
 	return stop
+}
+
+// said is what a process logs.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *said) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// listens gives the address at which a process says that a room listens: whoever picks a free port for it beforehand may
+// lose it to somebody else.
+func (s *site) listens(l *said, room string) (address string) {
+	s.t.Helper()
+	s.until("the address of the "+room, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for line := range strings.Lines(l.text.String()) {
+			var entry struct{ Msg, Address string }
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == room+" listens" {
+				address = entry.Address
+			}
+		}
+		return address != ""
+	})
+	return address
 }
 
 func (s *site) until(what string, held func() bool) {
 	s.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for !held() {
 		select {
 		case <-deadline:
@@ -171,10 +220,20 @@ func (s *site) number(format string, args ...any) (n int64) {
 
 func (s *site) enrol(id, profile string) v1.Enrolled {
 	s.t.Helper()
-	out, err := s.client.EnrollInto(s.t.Context(), v1.Enrolment{Device: id, Cohort: "c", Profile: profile}, filepath.Join(s.t.TempDir(), id))
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	dir := filepath.Join(s.t.TempDir(), id)
+	var out v1.Enrolled
+	s.until(id+" enrols", func() bool {
+		var err error
+		out, err = s.client.EnrollInto(s.t.Context(), v1.Enrolment{Device: id, Cohort: "c", Profile: profile}, dir)
+		var problem *v1.Problem
+		if errors.As(err, &problem) && problem.Status == http.StatusServiceUnavailable {
+			return false // the log took too long, and it is safe to repeat
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return true
+	})
 	return out
 }
 
@@ -200,7 +259,7 @@ func (s *site) read(fn func(*roster.Roster)) {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	defer func() { cancel(); <-done }()
-	wait, end := context.WithTimeout(ctx, 10*time.Second)
+	wait, end := context.WithTimeout(ctx, patience)
 	defer end()
 	if err := r.WaitReady(wait); err != nil {
 		s.t.Fatal(err)
