@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 	"muster.dev/platform/daemon"
 )
 
@@ -168,22 +169,10 @@ func part(b testing.TB, name, ops string, cfg any) *process {
 	return p
 }
 
-// nextPort is below those that an outgoing connection is given (32768 on Linux), of which there are many here.
-var nextPort = 16_000 + os.Getpid()%900
-
 // freeAddr is an address that nobody listens on, for a process that cannot tell which it took.
 func freeAddr(b testing.TB) string {
 	b.Helper()
-	for range 1000 {
-		nextPort++
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(nextPort))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	b.Fatal("no free port")
-	return ""
+	return stack.Loopback(stacktest.FreePort(b))
 }
 
 // patience is how long is waited for a process: the machine may have other work.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 )
 
 // backWithin is how soon a gateway must accept again once the broker is back.
@@ -51,7 +52,7 @@ func TestTortureNothingIsAcceptedWhileThereIsNoBroker(t *testing.T) {
 	s.start()
 	s.hold(stack.Kafka) // its supervisor waits longer after each death
 	broker := s.ownBroker()
-	r := &run{site: s, port: freePort(t), report: newReport(form, n)}
+	r := &run{site: s, port: stacktest.FreePort(t), report: newReport(form, n)}
 	r.gatewayB()
 	s.eventually(patience, "the second gateway listens", listens(stack.Loopback(r.port)))
 	r.fleet = s.startFleet(h, "https://"+stack.Loopback(r.port), n)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 	"muster.dev/platform/principals"
 	"muster.dev/proto/record"
 )
@@ -36,7 +37,7 @@ func TestTortureTheStoresDiskIsFullForAWhile(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(s.dir.ClickHouse(), syscall.MNT_DETACH) }) // its processes are ended after this
 	s.start()
-	r := &run{site: s, port: freePort(t), report: newReport("disk full", n)}
+	r := &run{site: s, port: stacktest.FreePort(t), report: newReport("disk full", n)}
 	r.gatewayB()
 	s.eventually(time.Minute, "the second gateway listens", listens(stack.Loopback(r.port)))
 	r.fleet = s.startFleet(usual(40, 100*time.Millisecond), "https://"+stack.Loopback(r.port), n)

@@ -120,19 +120,6 @@ func newSite(t *testing.T, seed uint64, p pace) *site {
 // patience is how long is waited for what no page gives a time: the machine has other work as well.
 const patience = 4 * time.Minute
 
-// freePort is for a process that is killed and finds its port again: below those that an outgoing connection is given (32768
-// on Linux), of which the fleet makes many, and below those of any stack.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		if port := 17_000 + rand.IntN(1000); stacktest.Free(port) {
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 // environment is this process's without what is meant for it alone.
 func (s *site) environment(more ...string) []string {
 	var env []string

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/cmd/muster/stack/stacktest"
 )
 
 func TestMain(m *testing.M) {
@@ -100,7 +101,7 @@ func TestTortureWhatWasAnsweredIsStoredOnceWhateverDies(t *testing.T) {
 	}
 	s := newSite(t, n, p)
 	s.start()
-	r := &run{site: s, port: freePort(t), report: newReport(form, n)}
+	r := &run{site: s, port: stacktest.FreePort(t), report: newReport(form, n)}
 	r.gatewayB()
 	s.eventually(patience, "the second gateway listens", listens(stack.Loopback(r.port)))
 	r.fleet = s.startFleet(usual(devices, wait), "https://"+stack.Loopback(r.port), n)

@@ -8,6 +8,21 @@ import (
 	"muster.dev/cmd/muster/stack"
 )
 
+func TestAPortIsGivenOnce(t *testing.T) {
+	port := FreePort(t)
+	if !Free(port) || port >= 18_000 {
+		t.Errorf("port %d, free: %v", port, Free(port))
+	}
+	if _, ok := reserve([]int{port + 5000, port}); ok {
+		t.Error("a port that a test has, and does not listen on now, is given to another")
+	}
+	if release, ok := reserve([]int{port + 5000}); ok {
+		release()
+	} else {
+		t.Log("somebody else has the other port meanwhile")
+	}
+}
+
 func TestAnOffsetIsOfFreePortsThatNoConnectionIsGiven(t *testing.T) {
 	ports, err := stack.PortsAt(FreeOffset(t))
 	if err != nil {
