@@ -14,6 +14,7 @@ import (
 
 	"muster.dev/proto/record"
 	"muster.dev/services/ingest/gateway"
+	"muster.dev/services/ingest/gateway/gatewaytest"
 )
 
 // easyPacked wraps the MsgPack of one metric's value into a message.
@@ -203,7 +204,7 @@ func TestADeviceAboveItsRateIsToldWhenToComeBack(t *testing.T) {
 
 func TestADeviceWithTooManyConnectionsIsTold(t *testing.T) {
 	s := open(t, func(c *gateway.Config) { c.Limits.ConnectionsPerDevice = 1 }, "boiler-1")
-	if r := s.post(s.device("boiler-1"), "/v1/telemetry", typeJSON, message(1, 1, "")); r.Code != 200 {
+	if r := s.post(s.kept(s.ca.Device("boiler-1")), "/v1/telemetry", typeJSON, message(1, 1, "")); r.Code != 200 {
 		t.Fatal(r.Raw)
 	}
 	r := s.post(s.device("boiler-1"), "/v1/telemetry", typeJSON, message(1, 2, ""))
@@ -216,14 +217,19 @@ func TestADeviceWithTooManyConnectionsIsTold(t *testing.T) {
 // dial opens a TLS connection of a device.
 func (s *site) dial(id string, protocols ...string) *tls.Conn {
 	s.t.Helper()
-	cfg := s.ca.Client(s.ca.Device(id))
+	return s.dialAs(s.ca.Device(id), protocols...)
+}
+
+func (s *site) dialAs(id gatewaytest.Identity, protocols ...string) *tls.Conn {
+	s.t.Helper()
+	cfg := s.ca.Client(id)
 	cfg.NextProtos = protocols
 	c, err := tls.Dial("tcp", s.gateway.Addr(), cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	return c
@@ -234,9 +240,8 @@ func request(length string, body []byte) []byte {
 }
 
 func TestABodyThatIsNotWhatItsHeadersSayStoresNothing(t *testing.T) {
-	s := open(t, func(c *gateway.Config) {
-		c.Limits.BodyTimeout, c.Limits.IdleTimeout = 2*time.Second, time.Second
-	}, "boiler-1")
+	s := open(t, func(c *gateway.Config) { c.Limits.HeaderTimeout, c.Limits.IdleTimeout = 5*time.Second, time.Second }, "boiler-1")
+	impatient := open(t, func(c *gateway.Config) { c.Limits.BodyTimeout, c.Limits.IdleTimeout = 2*time.Second, time.Second }, "boiler-1")
 	good := message(1, 1, "")
 	for name, x := range map[string]struct {
 		raw   []byte
@@ -252,7 +257,11 @@ func TestABodyThatIsNotWhatItsHeadersSayStoresNothing(t *testing.T) {
 		"13: a length below zero":          {request("Content-Length: -1", nil), false, "400"},
 		"13: two lengths":                  {request("Content-Length: 3\r\nContent-Length: 4", nil), false, "400"},
 	} {
-		c := s.dial("boiler-1")
+		at := s
+		if x.codes == "408" {
+			at = impatient
+		}
+		c := at.dial("boiler-1")
 		if _, err := c.Write(x.raw); err != nil {
 			t.Fatal(err)
 		}
@@ -266,27 +275,36 @@ func TestABodyThatIsNotWhatItsHeadersSayStoresNothing(t *testing.T) {
 			t.Errorf("%s: %q %v", name, got, err)
 		}
 	}
-	if n := len(s.records(record.TopicTelemetry)); n != 0 {
-		t.Errorf("%d records", n)
+	for _, at := range []*site{s, impatient} {
+		if n := len(at.records(record.TopicTelemetry)); n != 0 {
+			t.Errorf("%d records", n)
+		}
+		at.balanced()
 	}
-	s.balanced()
 }
 
 func TestSlowClientsAreEndedAndOthersAreNotHeldUp(t *testing.T) {
-	s := open(t, func(c *gateway.Config) {
-		c.Limits.HeaderTimeout, c.Limits.BodyTimeout, c.Limits.Grace, c.Limits.MinRate = time.Second, 8*time.Second, 200*time.Millisecond, 1000
-		c.Limits.ConnectionsPerDevice = 200
-	}, "slow", "swift")
 	const slow = 40
 	ended := make(chan string, 2*slow)
+	pace := func(i int) time.Duration { // of a body's bytes
+		if i%2 == 0 {
+			return 10 * time.Millisecond
+		}
+		return time.Hour // not one comes
+	}
+	limit := func(body time.Duration) func(*gateway.Config) {
+		return func(c *gateway.Config) {
+			c.Limits.HeaderTimeout, c.Limits.BodyTimeout, c.Limits.Grace, c.Limits.MinRate = 3*time.Second, body, 200*time.Millisecond, 1000
+			c.Limits.ConnectionsPerDevice = 200
+		}
+	}
+	s := open(t, limit(time.Hour), "slow", "swift")
+	var left []*tls.Conn
 	for i := range slow {
 		headers, bodies := s.dial("slow"), s.dial("slow")
 		go trickle(headers, []byte("POST /v1/telemetry HTTP/1.1\r\nHost: localhost\r\nX: "), 10*time.Millisecond, ended)
-		if i%2 == 0 {
-			go trickle(bodies, request("Content-Length: 100000", nil), 10*time.Millisecond, ended)
-		} else {
-			go trickle(bodies, request("Content-Length: 100000", nil), time.Hour, ended) // not one byte
-		}
+		go trickle(bodies, request("Content-Length: 100000", nil), pace(i), make(chan string, 1))
+		left = append(left, bodies)
 	}
 	swift := s.device("swift")
 	for i := range 20 {
@@ -294,9 +312,14 @@ func TestSlowClientsAreEndedAndOthersAreNotHeldUp(t *testing.T) {
 			t.Fatal(r.Raw)
 		}
 	}
-	// Those that say nothing are there for as long as a body may take. Whoever waited for them is answered after that.
+	// Those that say nothing are there for as long as a body may take, which is longer than the test. Whoever waited for them is
+	// not answered.
 	if n := s.metric("muster_gateway_connections"); n < slow/2 {
 		t.Errorf("when a neighbour had sent 20 messages %v connections were left", n)
+	}
+	impatient := open(t, limit(4*time.Second), "slow")
+	for i := range slow {
+		go trickle(impatient.dial("slow"), request("Content-Length: 100000", nil), pace(i), ended)
 	}
 	told := 0
 	for range 2 * slow {
@@ -307,15 +330,21 @@ func TestSlowClientsAreEndedAndOthersAreNotHeldUp(t *testing.T) {
 			} else if got != "" && !strings.HasPrefix(got, "HTTP/1.1 408") {
 				t.Errorf("%q", got)
 			}
-		case <-time.After(time.Minute):
+		case <-time.After(patience):
 			t.Fatal("a slow connection stays open")
 		}
 	}
 	if told != slow {
 		t.Errorf("%d of %d slow bodies were told so", told, slow)
 	}
-	s.balanced()
-	s.eventually("their connections are given back", func() bool { return s.metric("muster_gateway_connections") <= 1 })
+	s.eventually("their connections are given back", func() bool { return s.metric("muster_gateway_connections") <= slow+1 })
+	for _, c := range left {
+		_ = c.Close()
+	}
+	for _, at := range []*site{s, impatient} {
+		at.balanced()
+		at.eventually("the others are given back too", func() bool { return at.metric("muster_gateway_connections") <= 1 })
+	}
 }
 
 // trickle writes head, then a byte now and then, and says what it reads once the other end has closed.
@@ -394,7 +423,7 @@ func TestStreamsThatAreResetAtOnceEndTheConnection(t *testing.T) {
 	}
 	select {
 	case <-gone: // a GOAWAY, or the reset that overtook it
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		if s.metric("muster_gateway_connections") > 1 {
 			t.Fatalf("the connection lives after %d resets", sent)
 		}

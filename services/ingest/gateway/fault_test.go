@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,11 @@ func (s *site) hold() (release func()) {
 }
 
 // patient is a gateway that waits for its log as long as a test of a held log takes.
-func patient(c *gateway.Config) { c.AckTimeout, c.StallAfter = 2*time.Minute, 2*time.Minute }
+func patient(c *gateway.Config) { c.AckTimeout, c.StallAfter = patience, patience }
+
+// answeredWithin is the promise for a log that does not answer. The least of several is held to it: the others may have waited
+// for the machine.
+const answeredWithin = 8 * time.Second
 
 // swallow takes produce requests and never answers.
 func (s *site) swallow() (swallowed *atomic.Int64) {
@@ -57,18 +62,22 @@ func (s *site) swallow() (swallowed *atomic.Int64) {
 
 func TestALogThatTakesAndNeverAnswersIsAnUnknownOutcomeInTime(t *testing.T) {
 	s := open(t, func(c *gateway.Config) {
-		c.AckTimeout, c.DrainTimeout = 500*time.Millisecond, 300*time.Millisecond
+		c.AckTimeout, c.StallAfter, c.DrainTimeout = 500*time.Millisecond, 2*time.Second, 300*time.Millisecond
 	}, "boiler-1", "boiler-2")
 	s.swallow()
 	c := s.device("boiler-1")
-	began := time.Now()
 	first := message(1, 1, "")
-	r := s.post(c, "/v1/telemetry", typeJSON, first)
-	if d := time.Since(began); r.Code != 503 || r.Reason != "log-silent" || r.Outcome != "unknown" || d > 5*time.Second {
-		t.Fatalf("after %v: %d %s", d, r.Code, r.Raw)
+	began := time.Now()
+	// Nothing but its own clock ends the wait for this log, and the answer says which.
+	if r := s.post(c, "/v1/telemetry", typeJSON, first); r.Code != 503 || r.Reason != "log-silent" || r.Outcome != "unknown" || !strings.Contains(r.Detail, "within 500ms") {
+		t.Fatalf("%d %s", r.Code, r.Raw)
 	}
+	took, again := time.Since(began), time.Now()
 	if r := s.post(c, "/v1/telemetry", typeJSON, first); r.Code != 503 || r.Duplicate {
 		t.Errorf("its retry: %d %s", r.Code, r.Raw)
+	}
+	if took = min(took, time.Since(again)); took > answeredWithin {
+		t.Errorf("answered after %v", took)
 	}
 	neighbour := s.device("boiler-2")
 	s.eventually("requests are refused before they are read", func() bool {
@@ -114,7 +123,9 @@ func TestARetryOfAMessageOnItsWayWaitsForIt(t *testing.T) {
 			replies <- r
 		}()
 	}
-	s.eventually("all of them wait", func() bool { return s.metric("muster_gateway_requests_in_flight") == 5 })
+	s.eventually("all of them wait, for the one that is on its way", func() bool {
+		return s.metric("muster_gateway_requests_in_flight") == 5 && s.metric("muster_eventlog_buffered_records") == 1
+	})
 	if r := s.post(s.client(id, false), "/v1/telemetry", typeJSON, message(1, 1, `,"fw":"other"`)); r.Code != 409 {
 		t.Errorf("another payload meanwhile: %d %s", r.Code, r.Raw)
 	}
@@ -136,7 +147,7 @@ func TestARetryOfAMessageOnItsWayWaitsForIt(t *testing.T) {
 }
 
 func TestAProduceThatWasAppliedAndTimedOutIsThereOnce(t *testing.T) {
-	s := open(t, nil, "boiler-1")
+	s := open(t, patient, "boiler-1")
 	for _, err := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend} {
 		s.broker.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: 3})
 	}
@@ -208,9 +219,8 @@ func TestAClientThatHangsUpTakesNobodyWithIt(t *testing.T) {
 func TestALogThatIsGoneIsWaitedForAndComesBack(t *testing.T) {
 	s := open(t, func(c *gateway.Config) { c.AckTimeout, c.RosterMaxAge = time.Second, time.Hour }, "boiler-1")
 	c := s.device("boiler-1")
-	if r := s.post(c, "/v1/telemetry", typeJSON, message(1, 0, "")); r.Code != 200 {
-		t.Fatal(r.Raw)
-	}
+	first := message(1, 0, "")
+	s.eventually("the log is there", func() bool { return s.post(c, "/v1/telemetry", typeJSON, first).Code == 200 })
 	cluster := s.broker.Cluster()
 	var down atomic.Bool
 	down.Store(true)
@@ -221,25 +231,22 @@ func TestALogThatIsGoneIsWaitedForAndComesBack(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	unknown := message(1, 1, "")
+	unknown, took := message(1, 1, ""), patience
 	for i := range 3 {
 		began := time.Now()
-		if r := s.post(c, "/v1/telemetry", typeJSON, unknown); r.Code != 503 || r.Outcome != "unknown" || time.Since(began) > 6*time.Second {
-			t.Fatalf("try %d after %v: %d %s", i, time.Since(began), r.Code, r.Raw)
+		// As long as the log is gone nothing but its own clock ends a wait.
+		if r := s.post(c, "/v1/telemetry", typeJSON, unknown); r.Code != 503 || r.Outcome != "unknown" || !strings.Contains(r.Detail, "within 1s") {
+			t.Fatalf("try %d: %d %s", i, r.Code, r.Raw)
 		}
+		took = min(took, time.Since(began))
+	}
+	if took > answeredWithin {
+		t.Errorf("answered after %v at least", took)
 	}
 	down.Store(false)
-	began := time.Now()
-	var r reply
-	s.eventually("it is stored once the log is back", func() bool {
-		r = s.post(c, "/v1/telemetry", typeJSON, unknown)
-		return r.Code == 200
-	})
+	s.eventually("it is stored once the log is back", func() bool { return s.post(c, "/v1/telemetry", typeJSON, unknown).Code == 200 })
 	if n := len(s.records(record.TopicTelemetry)); n != 2 {
 		t.Errorf("%d records", n)
-	}
-	if d := time.Since(began); d > 20*time.Second {
-		t.Errorf("after %v", d)
 	}
 	s.balanced()
 }
@@ -335,10 +342,7 @@ func TestBytesAndRequestsInFlightAreBounded(t *testing.T) {
 }
 
 func TestANewGatewayTakesTheRetriesOfOneThatDied(t *testing.T) {
-	s := open(t, func(c *gateway.Config) {
-		c.AckTimeout = 300 * time.Millisecond
-		c.DrainTimeout = 200 * time.Millisecond
-	}, "boiler-1")
+	s := open(t, nil, "boiler-1")
 	body := message(1, 1, "")
 	if r := s.post(s.device("boiler-1"), "/v1/telemetry", typeJSON, body); r.Code != 200 {
 		t.Fatal(r.Raw)

@@ -49,9 +49,6 @@ func TestAFloodOfFramesEndsItsConnectionAndNobodyElses(t *testing.T) {
 		"pings, and nobody reads":             {nil, bytes.Repeat(frame(framePing, 0, 0, make([]byte, 8)), 1000)},
 	} {
 		c := s.dial("flood", "h2")
-		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
 		_, err := c.Write(append(preface(), x.first...))
 		sent := 0
 		for ; err == nil && sent < 64<<20; sent += len(x.then) {
@@ -160,7 +157,7 @@ func TestManySlowConnectionsOfOneAddressAreCapped(t *testing.T) {
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	tr := &http.Transport{TLSClientConfig: s.ca.Client(s.ca.Device("swift")), DialContext: from.DialContext}
 	defer tr.CloseIdleConnections()
-	swift := &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	swift := &http.Client{Transport: tr, Timeout: patience}
 	for i := range 10 {
 		if r := s.post(swift, "/v1/telemetry", typeJSON, message(1, i, "")); r.Code != http.StatusOK {
 			t.Fatal(r.Raw)
@@ -172,7 +169,7 @@ func TestManySlowConnectionsOfOneAddressAreCapped(t *testing.T) {
 			if got != "" {
 				t.Errorf("%q", got)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("a slow connection stays open")
 		}
 	}
@@ -185,17 +182,18 @@ func TestACertificateThatExpiresEndsItsConnectionToo(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		until := time.Now().Add(4 * time.Second).Truncate(time.Second)
 		id := s.ca.Issue(fmt.Sprint("short-", http2), &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: []*url.URL{name}})
-		c := s.client(id, http2)
+		c := s.keeping(id, http2)
 		for seq := 0; ; seq++ {
 			sent := time.Now()
 			r := s.post(c, "/v1/telemetry", typeJSON, message(int(until.Unix()), seq, ""))
-			if r.Code == http.StatusForbidden && r.Reason == "bad-identity" && !sent.Before(until.Add(-time.Second)) {
+			// It was judged at some time from then to now.
+			if r.Code == http.StatusForbidden && r.Reason == "bad-identity" && time.Now().After(until) {
 				if !http2 && !r.Close {
 					t.Error("its connection is kept")
 				}
 				break
 			}
-			if r.Code != http.StatusOK || sent.After(until.Add(time.Second)) {
+			if r.Code != http.StatusOK || sent.After(until) {
 				t.Fatalf("HTTP/2 %v, %v after its end: %d %s", http2, sent.Sub(until), r.Code, r.Raw)
 			}
 			<-time.After(50 * time.Millisecond)

@@ -144,7 +144,7 @@ func TestAMessageThatBeganBeforeTheQuarantineIsRefusedToo(t *testing.T) {
 		if _, err := rest.Write(whole[:10]); err != nil {
 			t.Fatal(err)
 		}
-		s.eventually("its headers are there", func() bool { return s.metric("muster_gateway_connections") == 1 })
+		s.eventually("it is taken in, and its body read", func() bool { return s.metric("muster_gateway_requests_in_flight") == 1 })
 		s.post(other, "/v1/telemetry", typeJSON, message(1, 2, ""))
 		s.declare(event.DeviceQuarantined{No: 1, On: true})
 		s.eventually("it is held off", func() bool {
@@ -166,7 +166,7 @@ func TestAMessageThatBeganBeforeTheQuarantineIsRefusedToo(t *testing.T) {
 func TestADeviceInQuarantineIsToldAndIsTakenAgainOnTheSameConnection(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		s := open(t, nil, "boiler-1")
-		c := s.client(s.ca.Device("boiler-1"), http2)
+		c := s.keeping(s.ca.Device("boiler-1"), http2)
 		for seq := range 3 { // the fast path is asked too
 			if r := s.post(c, "/v1/telemetry", typeJSON, message(1, seq, "")); r.Code != http.StatusOK {
 				t.Fatal(r.Raw)

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +27,12 @@ type victim struct {
 	name   string
 	how    string
 	client *http.Client
-	served *atomic.Int64 // requests of all that were answered with 200
 
 	mu      sync.Mutex
 	refused time.Time // guarded by mu: when it first read a refusal
 	after   int       // guarded by mu: how often it was refused since, at new connections
+	taken   int       // guarded by mu: how many of its messages were
+	told    bool      // guarded by mu: an answer refused it, before its connection was ended
 	wrong   string    // guarded by mu: what is no refusal
 }
 
@@ -40,26 +40,25 @@ type victim struct {
 func (v *victim) run(s *site, every time.Duration, stop <-chan struct{}) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	taken := false
 	for seq := 0; ; seq++ {
 		r, err := s.try(v.client, "/v1/telemetry", typeJSON, bytes.NewReader(message(1, seq, "")))
 		now := time.Now()
 		v.mu.Lock()
 		switch {
 		case err == nil && r.Code == http.StatusOK:
-			v.served.Add(1)
-			taken = true
+			v.taken++
 			if v.after > 0 {
 				v.wrong = "it was refused, and then taken"
 			}
 		case err == nil && r.Code == http.StatusForbidden,
 			err != nil && strings.Contains(err.Error(), "bad certificate"):
 			v.after++
+			v.told = v.told || err == nil
 			if v.refused.IsZero() {
 				v.refused = now
 			}
 		case err != nil: // its connection was ended under a request, or the alert was lost: the next try says why
-			if taken && v.refused.IsZero() { // before that, it had not come in
+			if v.taken > 0 && v.refused.IsZero() { // before that, it had not come in
 				v.refused = now
 			}
 		case err == nil && r.Code == http.StatusServiceUnavailable: // not taken; when all come at once, the roster may be late
@@ -98,11 +97,10 @@ func TestARevocationIsARefusalWithinTwoSeconds(t *testing.T) {
 	// Each way to end a device has its share; a fifth stays as it is.
 	hows := []string{"device", "certificate", "cohort", "issuer", "replaced", "nothing"}
 	first, second := s.issuer(s.ca), s.issuer(other)
-	var served atomic.Int64
 	var all []*victim
 	serials := map[string]string{}
 	for i := range n {
-		v := &victim{how: hows[i%len(hows)], served: &served}
+		v := &victim{how: hows[i%len(hows)]}
 		v.name = fmt.Sprintf("%s-%d", v.how, i)
 		s.enroll(event.DeviceEnrolled{Device: v.name, Cohort: "cohort-" + v.how})
 		ca, issuer := s.ca, first
@@ -115,7 +113,7 @@ func TestARevocationIsARefusalWithinTwoSeconds(t *testing.T) {
 		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4) // a session is taken up again where that is offered
 		tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: i%2 == 0}
 		t.Cleanup(tr.CloseIdleConnections)
-		v.client = &http.Client{Transport: tr, Timeout: time.Minute}
+		v.client = &http.Client{Transport: tr, Timeout: patience}
 		all = append(all, v)
 	}
 	s.enroll(event.DeviceEnrolled{Device: "successor"})
@@ -127,7 +125,15 @@ func TestARevocationIsARefusalWithinTwoSeconds(t *testing.T) {
 		sending.Go(func() { v.run(s, every, stop) })
 	}
 	s.eventually("all have a connection and send", func() bool {
-		return int(s.metric("muster_gateway_connections")) == n && int(served.Load()) > 3*n
+		for _, v := range all {
+			v.mu.Lock()
+			taken := v.taken
+			v.mu.Unlock()
+			if taken <= 3 {
+				return false
+			}
+		}
+		return int(s.metric("muster_gateway_connections")) >= n
 	})
 
 	// The writer of the log waits for each acknowledgement.
@@ -208,13 +214,19 @@ func TestARevocationIsARefusalWithinTwoSeconds(t *testing.T) {
 	if s.metric("muster_gateway_repeated_requests_total") == 0 {
 		t.Error("nobody repeated a head")
 	}
-	ended, refused := 0.0, 0.0
+	// Whoever sends in the moment between the news and the end of its connection is told in words, and may hang up itself.
+	told, ended, refused := 0, 0.0, 0.0
+	for _, v := range all {
+		if v.told {
+			told++
+		}
+	}
 	for _, reason := range []string{"device-revoked", "certificate-revoked", "authority-revoked"} {
 		ended += s.metric("muster_gateway_connections_ended_total", "reason", reason)
 		refused += s.metric("muster_gateway_handshake_errors_total", "class", reason)
 	}
-	if int(ended) < len(lasts)*9/10 || int(refused) < len(lasts) {
-		t.Errorf("%v connections were ended, %v handshakes refused, of %d", ended, refused, len(lasts))
+	if int(ended) < (len(lasts)-told)*9/10 || int(refused) < len(lasts) {
+		t.Errorf("%v connections were ended, %v handshakes refused, of %d, of which %d were told in words", ended, refused, len(lasts), told)
 	}
 	s.balanced()
 }

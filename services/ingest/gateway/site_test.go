@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -53,6 +54,9 @@ type site struct {
 
 const partitions = 3
 
+// patience is how long tests wait for what is promised without a time.
+const patience = 3 * time.Minute
+
 // open starts a site whose gateway has the devices enrolled. A config may be changed before the start.
 func open(t testing.TB, change func(*gateway.Config), devices ...string) *site {
 	t.Helper()
@@ -85,7 +89,7 @@ func (s *site) prepare() {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.log.Close)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := eventlog.EnsureTopics(ctx, s.log, eventlog.Topics(partitions, true)); err != nil {
 		t.Fatal(err)
@@ -121,7 +125,9 @@ func (s *site) config() gateway.Config {
 	cfg.TrustDomain, cfg.Name = gatewaytest.TrustDomain, "gateway-under-test"
 	cfg.TLS.Certificate, cfg.TLS.Key, cfg.TLS.ClientCA = server.Cert, server.Key, s.ca.CA()
 	cfg.WatermarkEvery = time.Hour
-	cfg.RosterMaxAge = time.Minute // a test is not about how busy its machine is
+	// A test is not about how busy its machine is.
+	cfg.RosterMaxAge, cfg.AckTimeout, cfg.StallAfter = time.Minute, time.Minute, time.Minute
+	cfg.Limits.HandshakeTimeout, cfg.Limits.HeaderTimeout, cfg.Limits.BodyTimeout, cfg.Limits.Grace = time.Minute, time.Minute, time.Minute, time.Minute
 	cfg.Limits.DeviceMessages, cfg.Limits.DeviceMessagesBurst = 1e6, 1e6
 	cfg.Limits.DeviceBytes, cfg.Limits.DeviceBytesBurst = 1e12, 1e12
 	return cfg
@@ -148,7 +154,7 @@ func (s *site) get(path string) int {
 
 func (s *site) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); {
+	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
 			s.t.Fatal(what)
 		}
@@ -168,7 +174,7 @@ func (s *site) declare(body event.Body) {
 	for _, h := range headers {
 		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.log.ProduceSync(ctx, rec).FirstErr(); err != nil {
 		s.t.Fatal(err)
@@ -208,12 +214,40 @@ func (s *site) issuer(ca *gatewaytest.Authority) string {
 	return id
 }
 
+// kept is a client that has one connection of HTTP/1.1 and takes no other. Go's own leaves a connection when its writer is
+// not done soon after the answer.
+func (s *site) kept(id gatewaytest.Identity) *http.Client {
+	c := s.dialAs(id)
+	return &http.Client{Transport: &oneLine{conn: c, read: bufio.NewReader(c)}}
+}
+
+// keeping is a client that has one connection: over HTTP/2 any does.
+func (s *site) keeping(id gatewaytest.Identity, http2 bool) *http.Client {
+	if http2 {
+		return s.client(id, true)
+	}
+	return s.kept(id)
+}
+
+// oneLine is for one request at a time, whose answer is read to its end.
+type oneLine struct {
+	conn net.Conn
+	read *bufio.Reader
+}
+
+func (l *oneLine) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Write(l.conn); err != nil {
+		return nil, err
+	}
+	return http.ReadResponse(l.read, r)
+}
+
 // from is a client that connects from this address of the loopback.
 func (s *site) from(address string, id gatewaytest.Identity) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	tr := &http.Transport{TLSClientConfig: s.ca.Client(id), DialContext: dialer.DialContext}
 	s.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: time.Minute}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 // device is a client with a good certificate; HTTP/1.1 unless told.
@@ -222,7 +256,7 @@ func (s *site) device(id string) *http.Client { return s.client(s.ca.Device(id),
 func (s *site) client(id gatewaytest.Identity, http2 bool) *http.Client {
 	tr := &http.Transport{TLSClientConfig: s.ca.Client(id), ForceAttemptHTTP2: http2, DisableCompression: true, MaxIdleConnsPerHost: 64}
 	s.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 2 * time.Minute}
+	return &http.Client{Transport: tr, Timeout: patience}
 }
 
 func (s *site) url(path string) string { return "https://" + s.gateway.Addr() + path }
@@ -318,7 +352,7 @@ func message(boot, seq int, more string) []byte {
 // records reads what a topic holds now, control records included.
 func (s *site) records(topic string) []*kgo.Record {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	want := 0
 	offsets := map[int32]kgo.Offset{}
