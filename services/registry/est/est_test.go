@@ -293,7 +293,7 @@ func passwords(s *site) map[string]decide.Password {
 }
 
 func TestWhoGuessesIsSlowedDownAndNobodyElse(t *testing.T) {
-	s := open(t, nil)
+	s := open(t, atOnce)
 	body := csr(t, newKey(t), "pump-1")
 	var last reply
 	for range failBurst + 1 {

@@ -96,7 +96,7 @@ func TestALongNameIsNotKept(t *testing.T) {
 }
 
 func TestADeviceDoesNotFillTheLogWithCertificates(t *testing.T) {
-	s := open(t, nil)
+	s := open(t, atOnce)
 	d, _ := enrolledPump(t, s, "pump-1")
 	key := newKey(t)
 	for range issueBurst {

@@ -29,7 +29,7 @@ func TestConnectionsBeyondTheBoundAreClosedAndComeBack(t *testing.T) {
 	first, second, third := dial(), dial(), dial()
 	defer first.Close()
 	defer third.Close()
-	if err := third.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := third.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := third.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -39,7 +39,7 @@ func TestConnectionsBeyondTheBoundAreClosedAndComeBack(t *testing.T) {
 		t.Errorf("%v refused", n)
 	}
 	second.Close()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for testutil.ToFloat64(s.est.metrics.open) > 1 && time.Now().Before(deadline) {
 		<-time.After(time.Millisecond)
 	}
@@ -97,8 +97,8 @@ func TestANewServerCertificateIsShownWithoutARestart(t *testing.T) {
 	if err := s.ca.EnsureServer(s.est.material.certFile, s.est.material.keyFile, authority.LoopbackHosts...); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := s.est.material.reload(); !changed || err != nil {
-		t.Errorf("%v, %v", changed, err)
+	if _, err := s.est.material.reload(); err != nil { // if it has not seen the new one by itself
+		t.Error(err)
 	}
 	if shown().Equal(before) {
 		t.Error("the new one is not shown")

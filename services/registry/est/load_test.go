@@ -53,7 +53,7 @@ func TestLoadManyDevicesEnrolAtOnce(t *testing.T) {
 		wg.Go(func() {
 			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
 			defer transport.CloseIdleConnections()
-			client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+			client := &http.Client{Transport: transport, Timeout: patience}
 			for i := next.Add(1) - 1; int(i) < devices; i = next.Add(1) - 1 {
 				start := time.Now()
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/simpleenroll", bytes.NewReader(bodies[i]))

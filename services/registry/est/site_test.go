@@ -44,6 +44,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const domain = "muster.test"
 
+// patience is how long a test waits where no time is promised.
+const patience = 2 * time.Minute
+
+// atOnce has all requests come at one time: the buckets of rates do not fill while they are asked.
+func atOnce(c *Settings) {
+	now := time.Now()
+	c.Now = func() time.Time { return now }
+}
+
 // site is a devices' side on a log of its own.
 type site struct {
 	t      testing.TB
@@ -125,7 +134,7 @@ func (s *site) run(room func(context.Context) error) {
 
 func (s *site) do(c decide.Command) decide.Outcome {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	out, err := s.writer.Do(ctx, "test", "test", c)
 	if err != nil {
@@ -145,7 +154,7 @@ func (s *site) password(id, device string) (secret string) {
 // events are those of a kind that stand in the log.
 func events[B event.Body](s *site) (found []B) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := eventlog.Tail(ctx, s.log, eventlog.TailSettings{Topics: []string{record.TopicRegistry}}, func(rec *kgo.Record) error {
 		headers := make([]event.Header, 0, len(rec.Headers))
@@ -167,7 +176,7 @@ func events[B event.Body](s *site) (found []B) {
 // refused waits for as many events of refused attempts, and sees that no more come with them.
 func (s *site) refused(n int) []event.AttemptRefused {
 	s.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		found := events[event.AttemptRefused](s)
 		if len(found) == n {
@@ -243,7 +252,7 @@ func (d device) ask(method, path, contentType string, body []byte) reply {
 	if d.user != "" {
 		req.SetBasicAuth(d.user, d.password)
 	}
-	resp, err := (&http.Client{Transport: transport, Timeout: 20 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: patience}).Do(req)
 	if err != nil {
 		d.s.t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func behind(t *testing.T, cluster *kfake.Cluster) (release func()) {
 		cluster.SleepControl(func() { <-wait.Done() })
 		return nil, nil, false
 	})
-	for deadline := time.Now().Add(20 * time.Second); held.Load() == 0; {
+	for deadline := time.Now().Add(patience); held.Load() == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody reads the log on")
 		}
