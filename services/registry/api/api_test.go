@@ -306,7 +306,7 @@ func TestWithoutTheLogTheAnswerIsAskAgain(t *testing.T) {
 	if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable {
 		t.Fatalf("%v", err)
 	}
-	if took := time.Since(began); took > 12*time.Second {
+	if took := time.Since(began); took > 20*time.Second { // after which the server would answer no more
 		t.Errorf("it took %v", took)
 	}
 }
@@ -341,6 +341,9 @@ func TestAStandbyAnswersWhatIsReadAndSendsChangesAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := other.writer.Sync(t.Context()); err != nil { // with the token, however long that takes
+		t.Fatal(err)
+	}
 	req, err := http.NewRequestWithContext(t.Context(), "POST", other.base+"/api/v1/devices/d1/revoke", strings.NewReader(`{"why":"stolen"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -364,36 +367,48 @@ func TestAStandbyShowsWhatWasAcknowledgedBeforeItWasAsked(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	// Who reads the log on is held up; who writes it does not read.
-	var held atomic.Int32
-	wait, release := context.WithCancel(context.Background())
-	t.Cleanup(release)
-	s.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
-		if wait.Err() == nil {
-			s.cluster.KeepControl()
-			held.Add(1)
-			s.cluster.SleepControl(func() { <-wait.Done() })
+	shows := func(id string) (took time.Duration, err error) {
+		var held atomic.Int32
+		wait, release := context.WithCancel(context.Background())
+		defer release()
+		s.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+			if wait.Err() == nil {
+				s.cluster.KeepControl()
+				held.Add(1)
+				s.cluster.SleepControl(func() { <-wait.Done() })
+			}
+			return nil, nil, false
+		})
+		for deadline := time.Now().Add(patience); held.Load() == 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody reads the log on")
+			}
+			<-time.After(time.Millisecond)
 		}
-		return nil, nil, false
-	})
-	for deadline := time.Now().Add(20 * time.Second); held.Load() == 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("nobody reads the log on")
+		s.enrol(t, id, "c", nil)
+		answered := make(chan error, 1)
+		began := time.Now()
+		go func() {
+			_, err := other.client.Device(t.Context(), id)
+			answered <- err
+		}()
+		select {
+		case err := <-answered:
+			return time.Since(began), errors.Join(errors.New("answered from what it knew"), err)
+		case <-time.After(200 * time.Millisecond): // it waits for what the log says
 		}
-		<-time.After(time.Millisecond)
+		release()
+		err = <-answered
+		return time.Since(began), err
 	}
-	s.enrol(t, "d1", "c", nil)
-	answered := make(chan error, 1)
-	go func() {
-		_, err := other.client.Device(t.Context(), "d1")
-		answered <- err
-	}()
-	select {
-	case err := <-answered:
-		t.Fatalf("answered from what it knew: %v", err)
-	case <-time.After(200 * time.Millisecond): // it waits for what the log says
-	}
-	release()
-	if err := <-answered; err != nil {
-		t.Error(err)
+	for deadline, n := time.Now().Add(patience), 1; ; n++ {
+		took, err := shows(fmt.Sprintf("d%d", n))
+		if err == nil {
+			return
+		}
+		// It waits for a second and not longer, which may be over on a machine that has much else to do.
+		if status(err) != http.StatusNotFound || took < time.Second || time.Now().After(deadline) {
+			t.Fatalf("after %v: %v", took, err)
+		}
 	}
 }

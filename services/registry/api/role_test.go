@@ -246,7 +246,7 @@ func TestEachRefusedAttemptIsOneEvent(t *testing.T) {
 	ask(t, "POST", s.base+"/api/v1/devices/pump-1/revoke", viewer.Secret, `{"why":"because I can"}`)
 	ask(t, "GET", s.base+"/api/v1/devices", "not-a-token", "")
 	var attempts []event.AttemptRefused
-	for deadline := time.Now().Add(10 * time.Second); len(attempts) < 2 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); len(attempts) < 2 && time.Now().Before(deadline); {
 		attempts = nil
 		for _, e := range s.events(t) {
 			if a, ok := e.Body.(event.AttemptRefused); ok {

@@ -55,11 +55,30 @@ type stack struct {
 	client    *client.Client
 }
 
-// clock is the wall clock, moved.
-type clock struct{ ahead atomic.Int64 }
+// clock is the wall clock, moved, or standing still.
+type clock struct {
+	ahead atomic.Int64
+	stood atomic.Pointer[time.Time]
+}
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	now := time.Now()
+	if stood := c.stood.Load(); stood != nil {
+		now = *stood
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// stand makes it stand still but for what it is advanced.
+func (c *clock) stand() {
+	now := time.Now()
+	c.stood.Store(&now)
+}
+
+// patience is how long a test waits where no time is promised.
+const patience = 2 * time.Minute
 
 func start(t *testing.T) stack {
 	t.Helper()
