@@ -87,7 +87,7 @@ func audited(t testing.TB, cfg eventlog.Config, kept ...*Kept) (Report, []Record
 	t.Helper()
 	v := NewVerifier(kept...)
 	var all []Record
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err := ReadLog(ctx, cfg, LogReader{Hole: v.Hole, Record: func(r Record) error {
 		all = append(all, r)

@@ -227,7 +227,7 @@ func TestDeviceAndServerShakeHands(t *testing.T) {
 		left, right := net.Pipe()
 		defer left.Close()
 		defer right.Close()
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		left.SetDeadline(deadline)
 		right.SetDeadline(deadline)
 		srv := tls.Server(left, &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientCAs: roots,

@@ -284,7 +284,7 @@ func TestAProcessThatRunsTakesARollOverUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if _, now := a.Issuing(); now == id {
 			break
