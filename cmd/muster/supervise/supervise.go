@@ -73,11 +73,11 @@ type Supervisor struct {
 
 // New makes a supervisor without processes.
 func New(s Settings) (*Supervisor, error) {
-	r, w, err := os.Pipe()
+	watch, life, err := Lifeline()
 	if err != nil {
-		return nil, fmt.Errorf("opening the pipe that the processes watch: %w", err)
+		return nil, err
 	}
-	return &Supervisor{settings: s, life: w, watch: r}, nil
+	return &Supervisor{settings: s, life: life, watch: watch}, nil
 }
 
 // Start runs p and returns when it is ready. It fails when p ends before it is ready, when StartLimit passes,

@@ -354,6 +354,36 @@ func TestWhenTheSupervisorIsKilledItsProcessesEnd(t *testing.T) {
 	})
 }
 
+func TestAnotherStartLeavesTheFirstOnesWatchAsItIs(t *testing.T) {
+	s, _ := supervisor(t)
+	dir := t.TempDir()
+	if err := s.Start(t.Context(), program("first", "good", freeAddr(t), filepath.Join(dir, "first"))); err != nil {
+		t.Fatal(err)
+	}
+	blocks := func() bool {
+		t.Helper()
+		raw, err := s.watch.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var flags uintptr
+		if err := raw.Control(func(fd uintptr) { flags, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_GETFL, 0) }); err != nil {
+			t.Fatal(err)
+		}
+		return flags&syscall.O_NONBLOCK == 0
+	}
+	if blocks() {
+		t.Error("the first reads without an end")
+	}
+	// One that ends before it watches.
+	if err := s.Start(t.Context(), program("second", "broken", freeAddr(t), filepath.Join(dir, "second"))); err == nil {
+		t.Error("started")
+	}
+	if blocks() {
+		t.Error("once another was started, the first reads without an end")
+	}
+}
+
 func TestALogIsTurnedOverAtItsCapAndOneOldFileKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
 	f, err := openLog(path, 10)

@@ -110,7 +110,7 @@ func newSite(t *testing.T, seed uint64, p pace) *site {
 	if s.ports, err = stack.PortsAt(s.offset); err != nil {
 		t.Fatal(err)
 	}
-	if s.watch, s.life, err = os.Pipe(); err != nil {
+	if s.watch, s.life, err = supervise.Lifeline(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
