@@ -136,11 +136,14 @@ func project(t testing.TB, r *registry, w *warehouse.Warehouse, v view) *running
 	return out
 }
 
+// patience is how long a test waits where no time is promised.
+const patience = 3 * time.Minute
+
 // counted waits until so many rows were counted, which is after they are seen.
 func (r *running) counted(t testing.TB, of table, want float64) {
 	t.Helper()
 	n := 0.0
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 		if n = testutil.ToFloat64(r.rows.WithLabelValues(string(of))); n == want {
 			return
 		}
@@ -169,10 +172,12 @@ func column(t testing.TB, w *warehouse.Warehouse, query string) (lines []string)
 func shows(t testing.TB, w *warehouse.Warehouse, query string, want ...string) {
 	t.Helper()
 	var got []string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+	pause := 20 * time.Millisecond // growing: the engine has more to do than to answer this
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(pause) {
 		if got = column(t, w, query); slices.Equal(got, want) {
 			return
 		}
+		pause = min(pause*5/4, 500*time.Millisecond)
 	}
 	t.Fatalf("%s\nshows %s\nwant  %s", query, strings.Join(got, "\n      "), strings.Join(want, "\n      "))
 }
@@ -290,7 +295,7 @@ func TestAStoreThatIsAwayIsWaitedFor(t *testing.T) {
 		w := warehousetest.Empty(t) // there is no table: every question fails, as it does of a store that is away
 		p := project(t, r, w, v)
 		life(t, r)
-		for end := time.Now().Add(20 * time.Second); testutil.ToFloat64(p.failed) < 2; <-time.After(20 * time.Millisecond) {
+		for end := time.Now().Add(patience); testutil.ToFloat64(p.failed) < 2; <-time.After(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("nothing has failed")
 			}
