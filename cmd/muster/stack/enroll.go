@@ -2,7 +2,9 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,7 +67,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]
 				e := v1.Enrolment{Device: name, Cohort: fleetCohort, Profile: fleetProfile}
-				if _, err := reg.EnrollInto(ctx, e, s.Dir.Identity(name)); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
+				if err := enroll(ctx, reg, e, s.Dir.Identity(name)); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
 					once.Do(func() { say(fmt.Sprintf("renewing the certificate of %s: %v", name, err)) })
 				} else if err != nil {
 					cancel(fmt.Errorf("enrolling %s: %w", name, err))
@@ -95,8 +97,25 @@ func enrollDemo(ctx context.Context, s Site) error {
 		return err
 	}
 	defer reg.Close()
-	if _, err := reg.EnrollInto(ctx, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo()); err != nil {
+	if err := enroll(ctx, reg, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo()); err != nil {
 		return fmt.Errorf("enrolling the device %s: %w", demoDevice, err)
 	}
 	return nil
+}
+
+// enroll asks again while the registry cannot write its log, as on a machine that is busy just then: it says that to
+// repeat is safe.
+func enroll(ctx context.Context, reg *client.Client, e v1.Enrolment, dir string) error {
+	for end := time.Now().Add(startLimit); ; {
+		_, err := reg.EnrollInto(ctx, e, dir)
+		var p *v1.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
