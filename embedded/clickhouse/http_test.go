@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 func TestCredentialsAreTakenInEachWayAndMustBeRight(t *testing.T) {
@@ -131,12 +131,21 @@ func TestAQueryIdIsReturnedHeldAndKilled(t *testing.T) {
 
 func TestAClientThatGoesAwayStopsItsQuery(t *testing.T) {
 	newDatabase(t)
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+store.Addr()+"/?query_id=gone", strings.NewReader(endless))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+store.Addr()+"/?query_id=gone", strings.NewReader(endless))
 	req.SetBasicAuth("muster", testSecret)
-	client := &http.Client{Timeout: 300 * time.Millisecond}
-	defer client.CloseIdleConnections()
-	if res, err := client.Do(req); err == nil {
-		res.Body.Close()
+	ended := make(chan error, 1)
+	go func() {
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
+		ended <- err
+	}()
+	eventually(t, func() bool { return store.queries.get("gone") != nil })
+	leave()
+	if <-ended == nil {
 		t.Fatal("it ended")
 	}
 	eventually(t, func() bool { return store.queries.get("gone") == nil })
