@@ -24,7 +24,7 @@ func start(t *testing.T, change func(*Settings)) (*Process, *logBuffer) {
 	t.Helper()
 	log := &logBuffer{}
 	s := Settings{Name: "test", Version: "v1", Config: DefaultConfig(), Output: log}
-	s.StopTimeout = 5 * time.Second
+	s.StopTimeout = 2 * time.Minute // nothing here says how long an ordered stop takes
 	if change != nil {
 		change(&s)
 	}
