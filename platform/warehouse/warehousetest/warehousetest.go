@@ -101,13 +101,14 @@ func Config(t testing.TB) warehouse.Config {
 	cfg := warehouse.DefaultConfig()
 	cfg.Addr, cfg.User, cfg.SecretFile = e.addr, e.user, e.secretFile
 	cfg.Database = "muster_" + random()
+	cfg.Timeout = 2 * time.Minute // for a machine with more to do than this test
 	t.Cleanup(func() { drop(t, cfg) })
 	return cfg
 }
 
 func drop(t testing.TB, cfg warehouse.Config) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.Timeout)
 	defer cancel()
 	w, err := warehouse.Open(cfg)
 	if err != nil {
