@@ -66,6 +66,7 @@ func TestAStrangersBytesDoNotEndTheBroker(t *testing.T) {
 }
 
 func TestWhoDoesNotAuthenticateIsClosedAndWhoDoesStays(t *testing.T) {
+	t.Parallel()
 	b := start(t, Config{Users: users(), DataDir: t.TempDir()})
 	cl := client(t, b.Addr(), "admin", secretOf("admin"))
 	if err := cl.Ping(within(t)); err != nil {

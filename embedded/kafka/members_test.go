@@ -12,20 +12,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The sessions of these tests are as long as the broker lets them be short, their rebalances much longer than anything
-// that nobody holds up takes on a loaded machine.
+// The sessions of these tests are no longer than it takes a loaded machine to have them prolonged, their rebalances much
+// longer than anything that nobody holds up takes on one.
 const (
 	testGroup     = "group"
-	testSession   = 1500 * time.Millisecond
-	testRebalance = 4 * time.Minute
+	testSession   = 3 * time.Second
+	testRebalance = 2 * time.Minute
 	atOnce        = time.Minute
 )
 
-// ordinary is a client as any other.
+// ordinary is a client as any other. It is to live, so its session is long.
 func ordinary(t *testing.T, b *Broker) *kgo.Client {
 	t.Helper()
 	cl := client(t, b.Addr(), "", "", kgo.ConsumerGroup(testGroup), kgo.ConsumeTopics(topicTelemetry),
-		kgo.SessionTimeout(testSession), kgo.HeartbeatInterval(testSession/10), kgo.RebalanceTimeout(testRebalance),
+		kgo.SessionTimeout(time.Minute), kgo.HeartbeatInterval(testSession/20), kgo.RebalanceTimeout(testRebalance),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.DisableAutoCommit())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -134,6 +134,9 @@ func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
 	var dead []string
 	for i := range 5 {
 		s := mortal(t, b)
+		if i%2 == 1 {
+			s.session = testSession // if the leader is quick, it is settled before its end is seen, and leaves as such
+		}
 		id := s.asMember()
 		dead = append(dead, id)
 		generation := allJoined(t, s)
@@ -146,6 +149,7 @@ func TestMembersThatDieOneAfterTheOtherDoNotKeepTheOthersWaiting(t *testing.T) {
 }
 
 func TestAMemberThatWaitsForOthersToJoinIsKept(t *testing.T) {
+	t.Parallel()
 	b := startGroup(t)
 	leader, second, third := speak(t, b), speak(t, b), speak(t, b)
 	one, generation := leader.alone()
@@ -168,6 +172,7 @@ func TestAMemberThatWaitsForOthersToJoinIsKept(t *testing.T) {
 }
 
 func TestAMemberThatWaitsForItsLeadersSyncIsKept(t *testing.T) {
+	t.Parallel()
 	b := startGroup(t)
 	leader, second := speak(t, b), speak(t, b)
 	one, generation := leader.alone()
@@ -183,7 +188,8 @@ func TestAMemberThatWaitsForItsLeadersSyncIsKept(t *testing.T) {
 
 // A member that is settled is told from a dead one by what is heard of it within half of its session.
 func TestAMemberWhoseConnectionEndedLeavesUnlessItIsHeardOf(t *testing.T) {
-	const session = 4 * testSession // a half of it is time enough for whatever beats on a loaded machine
+	t.Parallel()
+	const session = 2 * testSession // a half of it is time enough for whatever beats on a loaded machine
 	b := startGroup(t)
 	first := speak(t, b)
 	first.session = session
@@ -212,8 +218,24 @@ func TestAMemberWhoseConnectionEndedLeavesUnlessItIsHeardOf(t *testing.T) {
 	}
 }
 
+func TestAMemberThatDiesBeforeItsFirstBeatLeavesBeforeItsSessionIsOver(t *testing.T) {
+	t.Parallel()
+	const session = 2 * testSession
+	b := startGroup(t)
+	first := speak(t, b)
+	first.session = session
+	first.alone()
+	began := time.Now()
+	first.conn.Close()
+	awaited(t, b, "Empty", 0)
+	if took := time.Since(began); took >= session-testSession/2 { // its session began a little before
+		t.Errorf("it left after %v, its session is %v", took, session)
+	}
+}
+
 // One that has lost nothing but its connection is the same member by another.
 func TestAMemberThatComesBackByAnotherConnectionIsKept(t *testing.T) {
+	t.Parallel()
 	b := startGroup(t)
 	leader, second, again := speak(t, b), speak(t, b), speak(t, b)
 	one, generation := leader.alone()

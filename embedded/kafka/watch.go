@@ -178,7 +178,7 @@ func (w *watch) answered(corr int32, body []byte) {
 			if len(all.settled) >= maxRemembered {
 				clear(all.settled)
 			}
-			all.settled[a.seat.id] = &settled{session: a.seat.session}
+			all.settled[a.seat.id] = &settled{session: a.seat.session, by: w}
 		}
 	case kmsg.SyncGroup:
 		r := kmsg.NewPtrSyncGroupResponse()
