@@ -360,7 +360,8 @@ func TestWhoMayNotSendIsTold(t *testing.T) {
 		t.Fatalf("%d %s", r.Code, r.Raw)
 	}
 	s.declare(event.DeviceRevoked{No: s.nos["bad"]})
-	s.eventually("a revoked device is refused", func() bool { out, _ := s.shutOut(bad, "revoked", message(1, 2, "")); return out })
+	last := message(1, 2, "")
+	s.eventually("a revoked device is refused", func() bool { out, _ := s.shutOut(bad, "revoked", last); return out })
 	for _, body := range []string{`{"device":"bad","readings":[{"ts":1,"metrics":{"t":1}}]}`, `{"readings":[{"ts":1,"metrics":{"t":1}}],"device":17}`} {
 		if r := s.post(s.device("good"), "/v1/telemetry", typeJSON, []byte(body)); r.Code != 403 || r.Reason != "device-mismatch" || r.Field != "device" {
 			t.Errorf("another's name: %d %s", r.Code, r.Raw)
@@ -418,10 +419,11 @@ func TestARevokedDeviceIsNotStoredForLongerThanTheRosterMayBeOld(t *testing.T) {
 	c := s.device("bad")
 	s.eventually("it is stored", func() bool { return s.post(c, "/v1/telemetry", typeJSON, message(1, 1, "")).Code == 200 })
 	s.declare(event.DeviceRevoked{No: s.nos["bad"]})
-	began := time.Now()
+	began, seq := time.Now(), 1
 	s.eventually("it is refused", func() bool {
 		sent := time.Now()
-		out, stored := s.shutOut(c, "revoked", message(1, 2, ""))
+		seq++
+		out, stored := s.shutOut(c, "revoked", message(1, seq, ""))
 		if stored && sent.Sub(began) > most {
 			t.Errorf("stored %v after it was revoked", sent.Sub(began))
 		}

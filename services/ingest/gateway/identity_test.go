@@ -175,8 +175,10 @@ func TestADeviceInQuarantineIsToldAndIsTakenAgainOnTheSameConnection(t *testing.
 		for i, hold := range []event.Body{event.DeviceQuarantined{No: 1, On: true}, event.CohortQuarantined{Cohort: "test", On: true}} {
 			s.declare(hold)
 			var r reply
+			seq := 0
 			s.eventually("it is held off", func() bool {
-				r = s.post(c, "/v1/telemetry", typeJSON, message(2+i, 1, ""))
+				seq++
+				r = s.post(c, "/v1/telemetry", typeJSON, message(2+i, seq, ""))
 				return r.Code != http.StatusOK
 			})
 			if r.Code != http.StatusForbidden || r.Reason != "quarantined" || r.Close || !strings.Contains(r.Detail, "operator has isolated it") {

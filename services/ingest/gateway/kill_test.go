@@ -142,6 +142,9 @@ func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
 	values := map[accepted][]byte{}
 	again := 0
 	for _, r := range s.records(record.TopicTelemetry) {
+		if record.IsControl(string(header(r, record.HeaderType))) {
+			continue // a gateway that lived for long enough has written a watermark
+		}
 		var b batch.Batch
 		if err := b.Decode(r.Value); err != nil {
 			t.Fatal(err)
