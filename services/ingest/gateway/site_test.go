@@ -235,11 +235,15 @@ type oneLine struct {
 	read *bufio.Reader
 }
 
+// RoundTrip reads what is answered whether or not the request can be written to its end.
 func (l *oneLine) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := r.Write(l.conn); err != nil {
-		return nil, err
+	written := make(chan error, 1)
+	go func() { written <- r.Write(l.conn) }()
+	resp, err := http.ReadResponse(l.read, r)
+	if err != nil || resp.Close {
+		return resp, err // the writer ends with the connection
 	}
-	return http.ReadResponse(l.read, r)
+	return resp, <-written
 }
 
 // from is a client that connects from this address of the loopback.
