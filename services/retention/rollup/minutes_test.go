@@ -62,17 +62,21 @@ func (h house) read(question string) int64 {
 	return h.number("SELECT sum(rows) FROM (EXPLAIN ESTIMATE %s)", question)
 }
 
-const minuteDigest = "SELECT reinterpretAsInt64(sum(cityHash64(*))) FROM (SELECT class, metric, device, minute, n, sum, min, max, last, until FROM ${DB}.samples_1m_stored)"
+// minuteDigest is digest of the minutes.
+func (h house) minuteDigest() int64 {
+	h.t.Helper()
+	return h.number("SELECT reinterpretAsInt64(sum(cityHash64(*))) FROM (SELECT class, metric, device, minute, n, sum, min, max, last, least(toUnixTimestamp(until), %[1]d) FROM ${DB}.samples_1m_stored WHERE toUnixTimestamp(minute) < %[1]d)", h.hour.Unix())
+}
 
 func TestMinutesOfFastMetricsAreStoredAndReadOnce(t *testing.T) {
 	h := open(t)
 	r := newRollup(h)
 	h.pass(r)
 	h.minutes("nothing")
-	h.burst(0, "a", past(30), 2*time.Second, 12*1800)
-	h.burst(1, "b", past(3), 5*time.Second, 3*720+30) // into the open hour
-	h.message(2, "c", past(29), 100)
-	const question = "SELECT sum(n) FROM ${DB}.samples_1m WHERE metric = 'temp_c' AND minute < toStartOfDay(now())"
+	h.burst(0, "a", h.past(30), 2*time.Second, 12*1800)
+	h.burst(1, "b", h.past(3), 5*time.Second, 3*720+30) // into the open hour
+	h.message(2, "c", h.past(29), 100)
+	question := fmt.Sprintf("SELECT sum(n) FROM ${DB}.samples_1m WHERE metric = 'temp_c' AND minute < toDateTime(%d, 'UTC')", h.past(0).Truncate(24*time.Hour).Unix())
 	before, want := h.read(question), h.number("%s", question)
 	h.pass(r)
 	h.check("the hours")
@@ -92,15 +96,15 @@ func TestMinutesOfFastMetricsAreStoredAndReadOnce(t *testing.T) {
 		t.Errorf("%d values of %d rows, before %d of %d", got, after, want, before)
 	}
 
-	h.burst(3, "a", past(29).Add(time.Second), 2*time.Second, 900) // late, between what is there
-	h.burst(4, "late", past(27), 2*time.Second, 1800)
+	h.burst(3, "a", h.past(29).Add(time.Second), 2*time.Second, 900) // late, between what is there
+	h.burst(4, "late", h.past(27), 2*time.Second, 1800)
 	h.pass(r)
 	h.minutes("late data")
-	first := h.number("%s", minuteDigest)
+	first := h.minuteDigest()
 	h.exec("TRUNCATE TABLE ${DB}.rollup_progress")
 	h.pass(newRollup(h))
 	h.minutes("again")
-	if h.number("%s", minuteDigest) != first {
+	if h.minuteDigest() != first {
 		t.Error("a second run came to other bits")
 	}
 	h.exec("TRUNCATE TABLE ${DB}.samples_1m_stored")
@@ -116,7 +120,7 @@ func TestMinutesOfFastMetricsAreStoredAndReadOnce(t *testing.T) {
 func TestAMetricIsStoredOnTheDaysOnWhichItIsFast(t *testing.T) {
 	h := open(t)
 	r := newRollup(h)
-	noon := past(0).Truncate(24*time.Hour).AddDate(0, 0, -6).Add(12 * time.Hour)
+	noon := h.past(0).Truncate(24*time.Hour).AddDate(0, 0, -6).Add(12 * time.Hour)
 	for day, c := range []struct {
 		every time.Duration
 		days  int64
@@ -149,14 +153,14 @@ func TestAMetricIsStoredOnTheDaysOnWhichItIsFast(t *testing.T) {
 func TestOldReadingsHaveNoStoredMinutesUntilTheirDayHas(t *testing.T) {
 	h := open(t)
 	r := newRollup(h)
-	month := past(24 * 40)
+	month := h.past(24 * 40)
 	h.burst(0, "a", month, 2*time.Second, 2000)
-	h.burst(1, "a", past(26), 2*time.Second, 1800)
+	h.burst(1, "a", h.past(26), 2*time.Second, 1800)
 	h.pass(r)
 	if _, days := h.stored("temp_c"); days != 1 {
 		t.Errorf("the minutes of %d days are stored", days)
 	}
-	h.old(2, "a", past(26).Add(time.Second), 3)
+	h.old(2, "a", h.past(26).Add(time.Second), 3)
 	h.pass(r)
 	h.minutes("an old reading on a day that is stored")
 }
@@ -199,14 +203,14 @@ func through(t *testing.T, h house) (*road, house) {
 		server.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	return way, house{w, t}
+	return way, house{w, t, h.hour}
 }
 
 func TestAPassThatDiesAnywhereLeavesEachMinuteOnce(t *testing.T) {
 	h := open(t)
 	way, far := through(t, h)
-	h.burst(0, "a", past(26), 2*time.Second, 1800)
-	h.burst(1, "a", past(2), 2*time.Second, 3600)
+	h.burst(0, "a", h.past(26), 2*time.Second, 1800)
+	h.burst(1, "a", h.past(2), 2*time.Second, 3600)
 	die := func(what string, look func(after int64)) {
 		t.Helper()
 		for after := int64(1); ; after++ {
@@ -235,7 +239,7 @@ func TestAPassThatDiesAnywhereLeavesEachMinuteOnce(t *testing.T) {
 	}
 	const values = "SELECT sum(n) FROM ${DB}.samples_1m WHERE metric = 'temp_c'"
 	before := h.number(values)
-	h.burst(2, "late", past(26), 2*time.Second, 1800)
+	h.burst(2, "late", h.past(26), 2*time.Second, 1800)
 	die("late data", func(after int64) {
 		if n := h.number(values); n != before && n != before+1800 {
 			t.Errorf("dead after %d statements: %d values, before %d", after, n, before)
@@ -248,7 +252,7 @@ func TestAPassThatDiesAnywhereLeavesEachMinuteOnce(t *testing.T) {
 // A pass that ends while a question begins changes neither half: which minutes are stored is asked before they are looked up.
 func TestMinutesThatAreStoredWhileAQuestionBeginsAreSeenOnce(t *testing.T) {
 	h := open(t)
-	h.burst(0, "a", past(26), 2*time.Second, 1800)
+	h.burst(0, "a", h.past(26), 2*time.Second, 1800)
 	definition := func(view string) string {
 		t.Helper()
 		var text string
@@ -277,7 +281,7 @@ func TestMinutesThatAreStoredWhileAQuestionBeginsAreSeenOnce(t *testing.T) {
 	h.exec("TRUNCATE TABLE ${DB}.samples_1m_stored")
 	want := h.number("SELECT sum(n) FROM ${DB}.samples_1m")
 	got := make(chan uint64, 1)
-	go func() {
+	ask := func() {
 		// By default a question sees one state of a table; the view does not rest on that.
 		ctx := clickhouse.Context(t.Context(), clickhouse.WithSettings(clickhouse.Settings{"enable_shared_storage_snapshot_in_query": 0}))
 		var n uint64
@@ -285,16 +289,25 @@ func TestMinutesThatAreStoredWhileAQuestionBeginsAreSeenOnce(t *testing.T) {
 			t.Error(err)
 		}
 		got <- n
-	}()
+	}
 	asked := func() bool {
 		return h.number("SELECT count() FROM system.processes WHERE query LIKE '%%sum(n) FROM `%s`.slow%%' AND query NOT LIKE '%%system.processes%%'", h.Database()) > 0
 	}
-	for deadline := time.Now().Add(10 * time.Second); !asked(); {
+	go ask()
+	for deadline := time.Now().Add(aWhile); !asked(); {
 		if time.Now().After(deadline) {
 			t.Fatal("the question does not run")
 		}
+		select {
+		case n := <-got: // it came and went between two looks
+			if int64(n) != want {
+				t.Fatalf("%d values, want %d", n, want)
+			}
+			go ask()
+		default:
+		}
 	}
-	h.exec("ALTER TABLE ${DB}.samples_1m_stored REPLACE PARTITION %s FROM ${DB}.samples_1m_staging", past(26).Format("20060102"))
+	h.exec("ALTER TABLE ${DB}.samples_1m_stored REPLACE PARTITION %s FROM ${DB}.samples_1m_staging", h.past(26).Format("20060102"))
 	t.Logf("the question waits still: %v", asked())
 	if n := <-got; int64(n) != want {
 		t.Errorf("%d values, want %d", n, want)

@@ -30,14 +30,14 @@ func TestOldDaysAreComputedBehindTheRecentOnes(t *testing.T) {
 		t.Helper()
 		return h.number("SELECT count() FROM ${DB}.samples_1h WHERE device = '%s'", device)
 	}
-	h.message(0, "a", past(3), 100)
-	h.old(1, "import", past(40*24), days)
+	h.message(0, "a", h.past(3), 100)
+	h.old(1, "import", h.past(40*24), days)
 	once(r)
 	if recent("a") == 0 || recent("import") != 0 || r.Behind() != days {
 		t.Fatalf("%d hours of today, %d old ones, %d days left", recent("a"), recent("import"), r.Behind())
 	}
-	h.message(2, "b", past(4), 60)
-	h.old(3, "import", past(40*24+1), days) // the same days again
+	h.message(2, "b", h.past(4), 60)
+	h.old(3, "import", h.past(40*24+1), days) // the same days again
 	once(r)
 	if recent("b") == 0 || r.Behind() != 2*days {
 		t.Errorf("%d hours of today, %d days left", recent("b"), r.Behind())
@@ -55,8 +55,8 @@ func TestOldDaysAreComputedBehindTheRecentOnes(t *testing.T) {
 	if n := recent("import"); n != 2*days {
 		t.Errorf("%d old hours, want %d", n, 2*days)
 	}
-	h.old(4, "import", past(40*24+1), 3) // late, and twice
-	h.ledger(5, "duplicate", past(44*24), past(40*24), 3)
+	h.old(4, "import", h.past(40*24+1), 3) // late, and twice
+	h.ledger(5, "duplicate", h.past(44*24), h.past(40*24), 3)
 	h.pass(other)
 	h.check("late old readings")
 	if p, err := other.load(t.Context()); err != nil || p.positions[partition{1, 0}].off != 6 {
