@@ -35,8 +35,9 @@ const (
 type Writer struct {
 	client *kgo.Client
 	place  Place
-	mu     sync.Mutex // one Append at a time; over broken
+	mu     sync.Mutex // one Append at a time; over the rest
 	broken error
+	listed map[string]map[int32]bool // partitions that the client's end of a transaction knows of, by topic
 }
 
 // OpenWriter takes the place of whoever writes under the transactional id. When it returns, what the former writer
@@ -106,6 +107,9 @@ func (w *Writer) Append(ctx context.Context, records []*kgo.Record) error {
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if writeErr == nil {
+		if err := w.list(ending, records); err != nil {
+			return w.breakWith("commit", err)
+		}
 		err := w.client.EndTransaction(ending, kgo.TryCommit)
 		switch {
 		case err == nil:
@@ -159,6 +163,32 @@ func (w *Writer) write(ctx context.Context, records []*kgo.Record) error {
 		}
 	}
 	return first
+}
+
+// list waits until the client lists the partitions that were written to. It sends the first records of a topic on their
+// way before it does (kgo v1.22, storePartitionsUpdate), and goes by that list at the end of a transaction: a commit
+// that comes between the two finds that nothing was written, aborts, and says that all is well.
+func (w *Writer) list(ctx context.Context, records []*kgo.Record) error {
+	for _, r := range records {
+		for pause := time.Millisecond; !w.listed[r.Topic][r.Partition]; pause = min(2*pause, 50*time.Millisecond) {
+			if leader, _, _ := w.client.PartitionLeader(r.Topic, r.Partition); leader >= 0 {
+				if w.listed == nil {
+					w.listed = map[string]map[int32]bool{}
+				}
+				if w.listed[r.Topic] == nil {
+					w.listed[r.Topic] = map[int32]bool{}
+				}
+				w.listed[r.Topic][r.Partition] = true
+				break
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return fmt.Errorf("the client does not list partition %d of %s, which it wrote to: %w", r.Partition, r.Topic, context.Cause(ctx))
+			}
+		}
+	}
+	return nil
 }
 
 // shown waits until the commit stands in every partition that was written to. A broker answers for the end of a

@@ -185,6 +185,56 @@ func TestAnAppendThatReturnsIsShownToReadersOfWhatIsCommitted(t *testing.T) {
 	})
 }
 
+// The client sends the first record of a topic on its way, and is held up before it lists the topic's partition: by a
+// second record, which is not the append's.
+func TestACommitDoesNotOvertakeTheClientsListOfWhatWasWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
+		slow := &kgo.Record{Topic: topic, Value: []byte("slow")}
+		client, err := kgo.NewClient(append(cfg.Options(), kgo.TransactionalID("registry"), kgo.ProducerLinger(0),
+			kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+				return func(r *kgo.Record, _ int) int {
+					if r == slow {
+						<-time.After(time.Second) // of the bubble: all that can be done is done meanwhile
+						return -1
+					}
+					return 0
+				}
+			})))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &Writer{client: client}
+		t.Cleanup(w.Close)
+		told := make(chan struct{})
+		cluster.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			if len(req.(*kmsg.MetadataRequest).Topics) > 0 { // where the partition is
+				cluster.SleepControl(func() { <-told })
+			}
+			return nil, nil, false
+		})
+		appended := make(chan error, 1)
+		go func() { appended <- w.Append(within(t, time.Minute), events("a")) }()
+		synctest.Wait()
+		refused := make(chan error, 1)
+		client.Produce(within(t, time.Minute), slow, func(_ *kgo.Record, err error) { refused <- err })
+		close(told)
+		if err := <-appended; err != nil {
+			t.Error(err)
+		}
+		if err := <-refused; err == nil {
+			t.Error("the record that only held up was written")
+		}
+		if err := w.Append(within(t, time.Minute), events("b")); err != nil {
+			t.Error(err)
+		}
+		if got := values(read(t, cfg, topic)); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("acknowledged were a and b; the log shows %v", got)
+		}
+	})
+}
+
 func TestACommitThatIsNeverShownIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster, cfg := fake(t, kfake.SeedTopics(1, topic))
