@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+
 	v1 "muster.dev/services/registry/api/v1"
 	"muster.dev/services/registry/client"
 )
@@ -56,7 +58,8 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 	began := time.Now()
 	var next, done atomic.Int64
 	var wg sync.WaitGroup
-	var once sync.Once
+	var once, waiting sync.Once
+	wait := func(sentence string) { waiting.Do(func() { say(sentence) }) }
 	// A small fleet is enrolled in order, so that its numbers are those of its names.
 	workers := 1
 	if len(missing) > orderedUpTo {
@@ -67,7 +70,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]
 				e := v1.Enrolment{Device: name, Cohort: fleetCohort, Profile: fleetProfile}
-				if err := enroll(ctx, reg, e, s.Dir.Identity(name)); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
+				if err := enroll(ctx, reg, e, s.Dir.Identity(name), wait); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
 					once.Do(func() { say(fmt.Sprintf("renewing the certificate of %s: %v", name, err)) })
 				} else if err != nil {
 					cancel(fmt.Errorf("enrolling %s: %w", name, err))
@@ -88,7 +91,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 }
 
 // enrollDemo sees to it that there is an identity to try things with.
-func enrollDemo(ctx context.Context, s Site) error {
+func enrollDemo(ctx context.Context, s Site, say func(sentence string)) error {
 	if fresh(s.Dir.Demo(), time.Now()) {
 		return nil
 	}
@@ -97,25 +100,25 @@ func enrollDemo(ctx context.Context, s Site) error {
 		return err
 	}
 	defer reg.Close()
-	if err := enroll(ctx, reg, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo()); err != nil {
+	if err := enroll(ctx, reg, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo(), say); err != nil {
 		return fmt.Errorf("enrolling the device %s: %w", demoDevice, err)
 	}
 	return nil
 }
 
-// enroll asks again while the registry cannot write its log, as on a machine that is busy just then: it says that to
-// repeat is safe.
-func enroll(ctx context.Context, reg *client.Client, e v1.Enrolment, dir string) error {
-	for end := time.Now().Add(startLimit); ; {
+// enroll asks again while the registry cannot write its log, as on a machine that is busy just then, which is said: to
+// repeat is safe, the registry says. Whoever has an identity that still holds does not wait, since a renewal has its next look.
+func enroll(ctx context.Context, reg *client.Client, e v1.Enrolment, dir string, say func(sentence string)) error {
+	ask := func() error {
 		_, err := reg.EnrollInto(ctx, e, dir)
 		var p *v1.Problem
-		if !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable || time.Now().After(end) {
+		if errors.As(err, &p) && p.Status == http.StatusServiceUnavailable && !usable(dir, time.Now()) {
 			return err
 		}
-		select {
-		case <-time.After(500 * time.Millisecond):
-		case <-ctx.Done():
-			return err
-		}
+		return backoff.Permanent(err)
 	}
+	waits := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(startLimit))
+	return backoff.RetryNotify(ask, backoff.WithContext(waits, ctx), func(err error, _ time.Duration) {
+		say(fmt.Sprintf("enrolling %s: %v; asking again for up to %s", e.Device, err, startLimit))
+	})
 }

@@ -72,7 +72,7 @@ func renew(ctx context.Context, every time.Duration, look []func(context.Context
 func (s Site) renewals(again func()) []func(context.Context) error {
 	return []func(context.Context) error{
 		func(context.Context) error { return s.Dir.renewAuthority(time.Now()) },
-		func(ctx context.Context) error { return enrollDemo(ctx, s) },
+		func(ctx context.Context) error { return enrollDemo(ctx, s, func(string) {}) },
 		func(ctx context.Context) error {
 			names := s.stale(s.simulated())
 			if len(names) == 0 {

@@ -17,11 +17,12 @@ import (
 
 // welcome says where everything is, and gives a line to send a reading with and one to read it.
 func welcome(ctx context.Context, o Order, s Site) error {
-	if err := enrollDemo(ctx, s); err != nil {
+	say := func(sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", demoDevice, sentence) }
+	if err := enrollDemo(ctx, s, say); err != nil {
 		if ctx.Err() != nil || !usable(s.Dir.Demo(), time.Now()) {
 			return err
 		}
-		fmt.Fprintf(o.Err, "%-11s %v\n", demoDevice, err) // a renewal, which is tried again
+		say(err.Error()) // a renewal, which is tried again
 	}
 	demo := Shown(s.Dir.Demo())
 	file := func(name string) string { return word(filepath.Join(demo, name)) }
