@@ -35,9 +35,8 @@ const (
 type Writer struct {
 	client *kgo.Client
 	place  Place
-	mu     sync.Mutex // one Append at a time; over the rest
+	mu     sync.Mutex // one Append at a time; over broken
 	broken error
-	listed map[string]map[int32]bool // partitions that the client's end of a transaction knows of, by topic
 }
 
 // OpenWriter takes the place of whoever writes under the transactional id. When it returns, what the former writer
@@ -170,15 +169,8 @@ func (w *Writer) write(ctx context.Context, records []*kgo.Record) error {
 // that comes between the two finds that nothing was written, aborts, and says that all is well.
 func (w *Writer) list(ctx context.Context, records []*kgo.Record) error {
 	for _, r := range records {
-		for pause := time.Millisecond; !w.listed[r.Topic][r.Partition]; pause = min(2*pause, 50*time.Millisecond) {
+		for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 			if leader, _, _ := w.client.PartitionLeader(r.Topic, r.Partition); leader >= 0 {
-				if w.listed == nil {
-					w.listed = map[string]map[int32]bool{}
-				}
-				if w.listed[r.Topic] == nil {
-					w.listed[r.Topic] = map[int32]bool{}
-				}
-				w.listed[r.Topic][r.Partition] = true
 				break
 			}
 			select {
