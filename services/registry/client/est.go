@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"muster.dev/proto/pkcs7"
 	"muster.dev/services/registry/wholefile"
 )
 
@@ -172,33 +172,15 @@ func est(ctx context.Context, session *http.Client, method, url string, der []by
 	return certificatesIn(data)
 }
 
-var oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
-
 // certificatesIn reads a certs-only PKCS #7 message (RFC 8951 section 3.1) in base64, with or without line breaks.
 func certificatesIn(text []byte) ([]*x509.Certificate, error) {
 	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(string(text)), ""))
 	if err != nil {
 		return nil, fmt.Errorf("the EST server's answer is not base64: %w", err)
 	}
-	var message struct {
-		Type    asn1.ObjectIdentifier
-		Content asn1.RawValue `asn1:"explicit,optional,tag:0"`
-	}
-	if rest, err := asn1.Unmarshal(der, &message); err != nil || len(rest) > 0 || !message.Type.Equal(oidSignedData) {
-		return nil, errors.New("the EST server's answer is not a PKCS #7 message of certificates")
-	}
-	var signed struct {
-		Version      int
-		Digests      asn1.RawValue
-		Content      asn1.RawValue
-		Certificates asn1.RawValue `asn1:"optional,tag:0"`
-	}
-	if _, err := asn1.Unmarshal(message.Content.Bytes, &signed); err != nil {
-		return nil, fmt.Errorf("the EST server's answer is not a PKCS #7 message of certificates: %w", err)
-	}
-	certs, err := x509.ParseCertificates(signed.Certificates.Bytes)
+	certs, err := pkcs7.Certificates(der)
 	if err != nil {
-		return nil, fmt.Errorf("the EST server's certificates: %w", err)
+		return nil, fmt.Errorf("the EST server's answer: %w", err)
 	}
 	return certs, nil
 }

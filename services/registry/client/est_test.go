@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"muster.dev/services/registry/pkcs7"
+	"muster.dev/proto/pkcs7"
 )
 
 // plant is an EST server's side as far as a client sees it: a root that signs whatever is asked of it.

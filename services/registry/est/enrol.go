@@ -11,9 +11,9 @@ import (
 	"muster.dev/platform/roster"
 	"muster.dev/platform/share"
 	"muster.dev/proto/identity"
+	"muster.dev/proto/pkcs7"
 	"muster.dev/services/registry/authority"
 	"muster.dev/services/registry/decide"
-	"muster.dev/services/registry/pkcs7"
 )
 
 // author stands in the log as who enrols by EST; why says how.

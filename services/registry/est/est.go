@@ -19,8 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"muster.dev/platform/share"
+	"muster.dev/proto/pkcs7"
 	"muster.dev/services/registry/authority"
-	"muster.dev/services/registry/pkcs7"
 	"muster.dev/services/registry/refusals"
 	"muster.dev/services/registry/writer"
 )

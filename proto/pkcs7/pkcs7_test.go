@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"muster.dev/services/registry/pkcs7"
+	"muster.dev/proto/pkcs7"
 )
 
 func certificate(t *testing.T, name string) []byte {
