@@ -47,6 +47,8 @@ func lived() []event.Body {
 		event.TokenWithdrawn{ID: "t-1"},
 		event.AttemptRefused{What: "enrol", Subject: "pump-9", Reason: "the password was used", Source: "192.0.2.7", More: 12},
 		event.SnapshotTaken{Offset: 90_000, Event: 50_000, Slot: 1, Start: 17, Chunks: 3, Sum: sum("chunks")},
+		event.ActingGranted{Agent: 4, Devices: []uint32{2, 300}, Cohort: "north"},
+		event.ActingWithdrawn{Agent: 4},
 	}
 }
 
@@ -153,6 +155,15 @@ func TestABadLaterEventIsRefused(t *testing.T) {
 		"snapshot's slot":            with(snapshot, func(c *event.SnapshotTaken) { c.Slot = 2 }),
 		"snapshot's sum":             with(snapshot, func(c *event.SnapshotTaken) { c.Sum = nil }),
 		"snapshot's chunks":          with(snapshot, func(c *event.SnapshotTaken) { c.Chunks = 0 }),
+		"agent of nobody":            event.ActingGranted{Devices: []uint32{1}},
+		"agent of nothing":           event.ActingGranted{Agent: 1},
+		"agent of itself":            event.ActingGranted{Agent: 2, Devices: []uint32{1, 2}},
+		"agent of number 0":          event.ActingGranted{Agent: 2, Devices: []uint32{0}},
+		"agent of one twice":         event.ActingGranted{Agent: 2, Devices: []uint32{3, 3}},
+		"agent of them in disorder":  event.ActingGranted{Agent: 2, Devices: []uint32{4, 3}},
+		"agent of too many":          event.ActingGranted{Agent: 2, Devices: make([]uint32, event.MaxActing+1)},
+		"agent of a cohort":          event.ActingGranted{Agent: 2, Cohort: "North"},
+		"withdrawn agent":            event.ActingWithdrawn{},
 		"enrolled attributes":        event.DeviceEnrolled{Device: "a", No: 1, Attributes: map[string]string{"": "x"}},
 	} {
 		if _, _, err := (event.Registry{N: 1, Body: body}).Encode(); err == nil {

@@ -207,6 +207,8 @@ var bodies = map[string]func([]byte) (Body, *batch.Error){
 	TypeGroupDefined:           body[GroupDefined],
 	TypeGroupRemoved:           body[GroupRemoved],
 	TypeRegionDefined:          body[RegionDefined],
+	TypeActingGranted:          body[ActingGranted],
+	TypeActingWithdrawn:        body[ActingWithdrawn],
 	TypeLineDefined:            body[LineDefined],
 	TypePasswordMade:           body[PasswordMade],
 	TypePasswordWithdrawn:      body[PasswordWithdrawn],

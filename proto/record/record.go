@@ -22,6 +22,7 @@ const (
 	HeaderDevice      = "device" // Device.Append
 	HeaderSchema      = "schema" // decimal schema id, if the value uses one
 	HeaderTraceparent = "traceparent"
+	HeaderVia         = "via" // AppendVia; of a message that another device sent for this one
 	HeaderType        = "ce_type"
 )
 
@@ -89,4 +90,15 @@ func ParseDevice(b []byte) (Device, error) {
 		return Device{}, fmt.Errorf("header %q has class %d, the classes are 0 to 3", HeaderDevice, d.Class)
 	}
 	return d, nil
+}
+
+// AppendVia writes the value of HeaderVia: the number of the device that sent the message.
+func AppendVia(dst []byte, no uint32) []byte { return binary.BigEndian.AppendUint32(dst, no) }
+
+// ParseVia reads the value of HeaderVia. Bytes after the fourth are ignored: a later version may add some.
+func ParseVia(b []byte) (no uint32, err error) {
+	if len(b) < 4 {
+		return 0, fmt.Errorf("header %q has %d bytes, a device's number has 4", HeaderVia, len(b))
+	}
+	return binary.BigEndian.Uint32(b), nil
 }

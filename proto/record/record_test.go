@@ -53,3 +53,15 @@ func TestUnkeyedIsNoSequenceNumber(t *testing.T) {
 		t.Fatal("constants moved")
 	}
 }
+
+func TestTheSenderForAnotherComesBack(t *testing.T) {
+	if got := hex.EncodeToString(record.AppendVia(nil, 0x01020304)); got != "01020304" {
+		t.Errorf("written as %s", got)
+	}
+	if no, err := record.ParseVia([]byte{0, 0, 1, 0, 9}); err != nil || no != 256 {
+		t.Errorf("%d, %v", no, err)
+	}
+	if no, err := record.ParseVia([]byte{0, 0, 1}); err == nil {
+		t.Errorf("3 bytes are %d", no)
+	}
+}
