@@ -97,6 +97,7 @@ func (s *State) end(no uint32) {
 	d.Revoked = true
 	s.revoked++
 	s.cohorts[d.cohort].Devices--
+	delete(s.acting, no)
 }
 
 func (s *State) quarantine(b event.DeviceQuarantined, dry bool) (Change, error) {

@@ -42,6 +42,10 @@ func (s *State) fold(offset int64, e event.Registry, dry bool) (Change, error) {
 		return s.removeGroup(b, dry)
 	case event.RegionDefined:
 		return s.defineRegion(b, dry)
+	case event.ActingGranted:
+		return s.grantActing(b, dry)
+	case event.ActingWithdrawn:
+		return s.withdrawActing(b, dry)
 	case event.ProfileDefined:
 		return s.defineProfile(offset, b, dry)
 	case event.MetricAdded:

@@ -29,10 +29,13 @@ const (
 	tagTopics   = 'T'
 	tagIgnored  = 'X'
 	tagDevices  = 'D'
+	tagActing   = 'A'
 	tagEnd      = 'Z'
 )
 
-const snapshotVersion = 1
+// snapshotVersion goes up with each kind of event that is folded in: a snapshot of a release that did not know it would
+// lack what such events before it said. Whoever meets another version reads the log from its start.
+const snapshotVersion = 2
 
 // Frozen is a State as it was, to be written while the State goes on. It may be used beside the State, by one goroutine.
 type Frozen struct{ s State }
@@ -41,7 +44,7 @@ type Frozen struct{ s State }
 func (s *State) Freeze() *Frozen {
 	f := &Frozen{State{
 		n: s.n, prev: s.prev, rev: s.rev, revoked: s.revoked, taken: s.taken,
-		cohorts: slices.Clone(s.cohorts), groups: maps.Clone(s.groups), regions: maps.Clone(s.regions), issuers: slices.Clone(s.issuers),
+		cohorts: slices.Clone(s.cohorts), groups: maps.Clone(s.groups), regions: maps.Clone(s.regions), issuers: slices.Clone(s.issuers), acting: maps.Clone(s.acting),
 		profiles: map[uint16]*Profile{}, schemas: maps.Clone(s.schemas), topics: maps.Clone(s.topics), ignored: maps.Clone(s.ignored),
 	}}
 	for no, p := range s.profiles {
@@ -150,6 +153,9 @@ func (f *Frozen) Write(w *snapshot.Writer) {
 		for all := range slices.Chunk(s.devices.pieces[from/piece][:min(piece, s.devices.n-from)], devicesOfSection) {
 			w.Section(tagDevices, func(b *snapshot.Buffer) { writeDevices(b, all) })
 		}
+	}
+	for part := range slices.Chunk(s.grants(), agentsOfSection) {
+		w.Section(tagActing, func(b *snapshot.Buffer) { writeActing(b, part) })
 	}
 	w.Section(tagEnd, func(*snapshot.Buffer) {})
 }
@@ -290,6 +296,7 @@ func (l *loader) refuse(format string, args ...any) {
 var sections = map[byte]func(*loader, *snapshot.Cursor){
 	tagHead: (*loader).head, tagCohorts: (*loader).cohorts, tagGroups: (*loader).groups, tagRegions: (*loader).regions, tagIssuers: (*loader).issuers,
 	tagProfiles: (*loader).profiles, tagSchemas: (*loader).schemas, tagTopics: (*loader).topics, tagIgnored: (*loader).ignored, tagDevices: (*loader).piece,
+	tagActing: (*loader).acting,
 }
 
 func (l *loader) head(c *snapshot.Cursor) {

@@ -53,7 +53,7 @@ func anything(t testing.TB, rng *rand.Rand, n int) []*kgo.Record {
 		serial := fmt.Sprintf("%x", 1+rng.IntN(40))
 		key := fmt.Sprint("k", rng.IntN(20))
 		var body event.Body
-		switch rng.IntN(22) {
+		switch rng.IntN(24) {
 		case 0, 1, 2, 3:
 			enrolled++
 			body = event.DeviceEnrolled{Device: fmt.Sprint("d", enrolled), No: uint32(enrolled), Cohort: cohort(), SPKI: hash(key), Serial: serial, Attributes: map[string]string{"a": key}}
@@ -100,6 +100,14 @@ func anything(t testing.TB, rng *rand.Rand, n int) []*kgo.Record {
 				event.GroupDefined{Group: cohort(), Selector: "a=k1,b"}, event.GroupRemoved{Group: cohort()}, event.RegionDefined{Region: cohort(), Gateway: key},
 				event.TokenMade{ID: "t", Name: "n", Role: "viewer", Hash: hash("t")}, event.AttemptRefused{What: "x"},
 			}[rng.IntN(5)]
+		case 21:
+			grant := event.ActingGranted{Agent: no(), Cohort: cohort()}
+			if from := no(); rng.IntN(2) == 0 {
+				grant.Devices = slices.DeleteFunc([]uint32{from, from + 1, from + 3}, func(no uint32) bool { return no == grant.Agent })
+			}
+			body = grant
+		case 22:
+			body = event.ActingWithdrawn{Agent: no()}
 		default:
 			body = []event.Body{
 				event.ProfileDefined{Profile: 1, Name: "p"}, event.MetricAdded{Profile: 1, Metric: serialName(serial), Kind: batch.Float},
@@ -190,6 +198,11 @@ func invariants(t *testing.T, s *State) {
 			if by, ok := s.DeviceBySerial(c.Serial); c.Serial != "" && !c.Legacy && (!ok || by.No != d.No) {
 				t.Errorf("%s of %s is %s's", c.Serial, d.ID, by.ID)
 			}
+		}
+	}
+	for _, g := range s.grants() {
+		if agent := s.devices.at(g.agent); agent == nil || agent.Revoked {
+			t.Errorf("%d acts for others, and is none or revoked", g.agent)
 		}
 	}
 	if got := s.Counts(); got.Devices != counts || got.Revoked != revoked {

@@ -114,6 +114,11 @@ func TestWhatCertificatesCannotBeIsPassedOver(t *testing.T) {
 		"an issuer that is not defined":    event.IssuerRevoked{Issuer: strings.Repeat("a", 32)},
 		"no cohort":                        event.CohortRevoked{Cohort: "none"},
 		"no cohort to quarantine":          event.CohortQuarantined{Cohort: "none", On: true},
+		"an agent that is none":            event.ActingGranted{Agent: 9, Devices: []uint32{1}},
+		"an agent that was revoked":        event.ActingGranted{Agent: 3, Devices: []uint32{1}},
+		"an agent for nobody":              event.ActingGranted{Agent: 1, Devices: []uint32{2, 9}},
+		"an agent for no cohort":           event.ActingGranted{Agent: 1, Cohort: "none"},
+		"nobody acting no more":            event.ActingWithdrawn{Agent: 9},
 		"no group":                         event.GroupRemoved{Group: "none"},
 		"no selector":                      event.GroupDefined{Group: "g", Selector: "a="},
 	} {

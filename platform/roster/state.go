@@ -69,8 +69,9 @@ type State struct {
 	cohorts []Cohort          // the first has no name; devices refer to them by place
 	places  map[string]uint32 // of cohorts
 	groups  map[string]Selector
-	regions map[string]string // gateway by region
-	issuers []Issuer          // in the order in which they were defined
+	regions map[string]string  // gateway by region
+	acting  map[uint32]*acting // by agent; of revoked ones there is none
+	issuers []Issuer           // in the order in which they were defined
 	taken   event.SnapshotTaken
 	// What the profiles, schemas and topics hold is only ever appended to, never changed: readers keep slices of it.
 	profiles map[uint16]*Profile
@@ -89,6 +90,7 @@ func NewState() *State {
 		places:   map[string]uint32{"": 0},
 		groups:   map[string]Selector{},
 		regions:  map[string]string{},
+		acting:   map[uint32]*acting{},
 		profiles: map[uint16]*Profile{},
 		schemas:  map[uint32]Schema{},
 		topics:   map[[16]byte]Topic{},
