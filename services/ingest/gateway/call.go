@@ -53,6 +53,8 @@ type call struct {
 	stamp   [8]byte
 	number  [10]byte // the schema's id in decimal
 	flight  recent.Flight
+	traced  *spans     // nil unless the message is sampled
+	waiter  waiter     // hears of the message's end; nil: acked does
 	acked   chan error // capacity 1: the log's answer never waits for the handler
 	timer   *time.Timer
 	landed  func(*kgo.Record, error) // made once, not per request
@@ -61,6 +63,13 @@ type call struct {
 	problem answer.Problem
 	reply   []byte
 	wire    []byte // a whole response
+}
+
+// waiter is one that does not wait in a goroutine of its own for what it handed over.
+type waiter interface {
+	// heard is told once what became of a call's message. It runs in the log's client and must not wait. The call is
+	// its own until it returns.
+	heard(c *call, f fate)
 }
 
 // nobody is the device of a call that does not get so far as to know its own.
@@ -78,6 +87,7 @@ func (c *call) begin(s stream) {
 	c.heading, c.at = heading{stream: s}, time.Now()
 	c.peer, c.device, c.seat, c.hangUp = nil, &nobody, nil, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
+	c.traced, c.waiter = nil, nil
 	c.faults = c.faults[:0]
 	c.receipt = answer.Receipt{Quarantined: c.receipt.Quarantined[:0]}
 }

@@ -121,6 +121,29 @@ func TestACounterThatGoesFarBackAndAKeyOfTwoPayloadsAreTold(t *testing.T) {
 	s.balanced()
 }
 
+func TestABacklogIsNoSignAndATwiceUsedKeyOfItStillIs(t *testing.T) {
+	s := open(t, nil, "boiler-1")
+	c := s.kept(s.ca.Device("boiler-1"))
+	if r := s.post(c, "/v1/telemetry", typeJSON, message(7, 5000, "")); r.Code != http.StatusOK {
+		t.Fatal(r.Raw)
+	}
+	for seq := range 3 { // the second and the third repeat the head of the first
+		if r := s.post(c, "/v1/telemetry", typeJSON, message(7, 100+seq, ""), "Muster-Backlog", "1"); r.Code != http.StatusOK || !r.Regressed {
+			t.Fatal(r.Raw)
+		}
+	}
+	if r := s.post(c, "/v1/telemetry", typeJSON, message(7, 100, `,"fw":"9"`), "Muster-Backlog", "1"); r.Code != http.StatusConflict {
+		t.Fatal(r.Raw)
+	}
+	s.eventually("the conflict is written", func() bool { return s.written(sign.KeyConflict, "written") == 1 })
+	if n := s.written(sign.SeqBack, "written") + s.written(sign.SeqBack, "withheld"); n > 0 || s.metric("muster_gateway_seq_regressions_total") > 0 {
+		t.Errorf("%v signs of a backlog", n)
+	}
+	s.post(c, "/v1/telemetry", typeJSON, message(7, 200, "")) // says nothing of a backlog
+	s.eventually("it is a sign", func() bool { return s.written(sign.SeqBack, "written") == 1 })
+	s.balanced()
+}
+
 func TestAnHonestDeviceGivesNoSign(t *testing.T) {
 	s := open(t, nil, "moves", "renews", "parallel", "restarts")
 	send := func(c *http.Client, boot, seq int) {

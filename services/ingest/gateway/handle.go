@@ -29,6 +29,10 @@ const (
 	easyJSON
 )
 
+// headerBacklog says that a message lay in a store, such as an agent's ring: its seq may lie far below what was sent
+// since, and that is no sign of a clone.
+const headerBacklog = "Muster-Backlog"
+
 const typeCompact = "application/vnd.muster.batch+msgpack"
 
 // heading is what a request's headers say of its body.
@@ -36,6 +40,7 @@ type heading struct {
 	stream   stream
 	form     form
 	encoding body.Encoding
+	backlog  bool // it lay in a store before it was sent
 }
 
 // line is a connection of HTTP/1.1.
@@ -125,20 +130,24 @@ func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared
 		return p.Reason, p
 	}
 	defer g.requests.Give(1)
-	if p = g.read(c, src, declared); p != nil {
+	if p = g.bring(c, src, declared); p != nil {
 		return p.Reason, p
 	}
-	if p = c.decode(); p != nil {
+	return g.publish(c, header)
+}
+
+// bring reads the message and makes the record's value of it.
+func (g *Gateway) bring(c *call, src io.Reader, declared int64) *answer.Problem {
+	if p := g.read(c, src, declared); p != nil {
+		return p
+	}
+	if p := c.decode(); p != nil {
 		if p.Reason == answer.DeviceMismatch {
 			g.tellOfAnother(c)
 		}
-		return p.Reason, p
+		return p
 	}
-	if p = c.still(); p != nil {
-		return p.Reason, p
-	}
-	reason, p := g.publish(c, header)
-	return reason, p
+	return c.still()
 }
 
 // admit decides by the headers alone.
@@ -155,6 +164,7 @@ func (g *Gateway) admit(c *call, r *http.Request, peer *door.Peer) *answer.Probl
 	if p := c.contentType(r); p != nil {
 		return p
 	}
+	c.backlog = r.Header.Get(headerBacklog) == "1"
 	return g.afford(c, r.ContentLength)
 }
 

@@ -61,7 +61,7 @@ func newMetrics(g *Gateway, reg prometheus.Registerer) *metrics {
 	}, []string{"stream"})
 	m.regressed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "muster_gateway_seq_regressions_total",
-		Help: "Messages whose seq lies below an earlier one of the same boot: a clone, a lost counter, or a late retry.",
+		Help: "Messages whose seq lies below an earlier one of the same boot: a clone, a lost counter, or a late retry. Those said to be of a backlog do not count.",
 	})
 	m.clones = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "muster_gateway_clone_signs_total",

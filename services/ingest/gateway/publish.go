@@ -15,79 +15,112 @@ import (
 	"muster.dev/services/ingest/sign"
 )
 
-// publish hands the record over and waits for the log's answer.
+// fate is what became of a message that was handed over.
+type fate struct {
+	err    error
+	joined bool // another's record was its own
+}
+
+// publish hands the message over and waits for the log's answer.
 func (g *Gateway) publish(c *call, header http.Header) (answer.Reason, *answer.Problem) {
-	if c.keyed {
-		key := recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
-		verdict, flight, back := g.recent.Begin(key, record.Hash(c.value), &c.flight)
-		switch verdict {
-		case recent.Known:
-			return answer.Duplicate, nil
-		case recent.Conflict:
-			g.tell(c, sign.KeyConflict, nil, 0)
-			p := c.problemf(answer.Conflict, "seq", 0,
-				"boot %d, seq %d was sent before with another payload: a seq is for one message, and for its retries as they were. Two devices under one identity look like this too.", c.boot, c.seq)
-			return p.Reason, p
-		case recent.Flying:
-			return g.join(c, flight)
-		}
-		if back > 0 {
-			g.metrics.regressed.Inc()
-			c.receipt.Regressed = true
-			if back > reorder {
-				g.tell(c, sign.SeqBack, nil, back)
-			}
-		}
+	h := g.submit(c, header)
+	if h.known {
+		return h.reason, h.problem
 	}
-	traced := g.trace(c, header)
-	c.compose(traced)
-	c.holders.Add(1) // the log's answer
-	g.producer.TryPublish(&c.record, c.landed)
 	c.timer.Reset(g.cfg.AckTimeout)
 	select {
 	case err := <-c.acked:
 		c.timer.Stop()
-		if err != nil {
-			p := c.unconfirmed(err)
-			if traced != nil {
-				traced.failed(err, p.Reason)
-			}
-			return p.Reason, p
-		}
-		if traced != nil {
-			traced.stored(&c.record)
-		}
-		g.metrics.accepted(c.stream, c.receipt.Values, c.faults, time.Since(c.at))
-		return answer.Stored, nil
+		return g.conclude(c, fate{err, h.joined})
 	case <-c.timer.C:
 		// The record stays with the log's client, which goes on trying, and with it the call's memory.
 		c.spoiled.Store(true)
-		p := c.problemf(answer.LogSilent, "", int64(g.cfg.AckTimeout.Seconds()), "The log did not answer within %v, so nobody knows whether it has the message. Send it again under the same seq.", g.cfg.AckTimeout)
-		if traced != nil {
-			traced.failed(errSilent, p.Reason)
+		return g.silent(c, h.joined)
+	}
+}
+
+// handed is what became of a message at once.
+type handed struct {
+	known   bool // it needs no record: reason and problem are the answer, and nobody will hear of it again
+	reason  answer.Reason
+	problem *answer.Problem
+	joined  bool // it has no record of its own: the same message is on its way already
+}
+
+// submit hands the message over and does not wait. Unless its fate is known at once, the call's waiter hears it, or
+// acked does, maybe before submit returns: one who has a waiter does not touch the call any more, but to release it.
+func (g *Gateway) submit(c *call, header http.Header) handed {
+	c.holders.Add(1) // the log's answer, or the flight that is joined
+	if c.keyed {
+		key := recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
+		verdict, back := g.recent.Begin(key, record.Hash(c.value), &c.flight, c)
+		switch verdict {
+		case recent.Known:
+			c.holders.Add(-1)
+			return handed{known: true, reason: answer.Duplicate}
+		case recent.Conflict:
+			c.holders.Add(-1)
+			g.tell(c, sign.KeyConflict, nil, 0)
+			return handed{known: true, reason: answer.Conflict, problem: c.problemf(answer.Conflict, "seq", 0,
+				"boot %d, seq %d was sent before with another payload: a seq is for one message, and for its retries as they were. Two devices under one identity look like this too.", c.boot, c.seq)}
+		case recent.Flying:
+			return handed{joined: true}
+		}
+		if back > 0 {
+			g.wentBack(c, back)
+		}
+	}
+	c.traced = g.trace(c, header)
+	c.compose(c.traced)
+	g.producer.TryPublish(&c.record, c.landed)
+	return handed{}
+}
+
+// wentBack is for a seq below the highest of its boot. One who sends what it had stored says so, and is no sign.
+func (g *Gateway) wentBack(c *call, back uint64) {
+	c.receipt.Regressed = true
+	if c.backlog {
+		return
+	}
+	g.metrics.regressed.Inc()
+	if back > reorder {
+		g.tell(c, sign.SeqBack, nil, back)
+	}
+}
+
+// conclude is the answer for a message whose fate is known.
+func (g *Gateway) conclude(c *call, f fate) (answer.Reason, *answer.Problem) {
+	if f.err != nil {
+		p := c.unconfirmed(f.err)
+		if c.traced != nil {
+			c.traced.failed(f.err, p.Reason)
 		}
 		return p.Reason, p
 	}
+	if f.joined {
+		return answer.Duplicate, nil
+	}
+	if c.traced != nil {
+		c.traced.stored(&c.record)
+	}
+	g.metrics.accepted(c.stream, c.receipt.Values, c.faults, time.Since(c.at))
+	return answer.Stored, nil
+}
+
+// silent is the answer for a message of which nothing was heard in time.
+func (g *Gateway) silent(c *call, joined bool) (answer.Reason, *answer.Problem) {
+	already := ""
+	if joined {
+		already = ", which was on its way already"
+	}
+	p := c.problemf(answer.LogSilent, "", int64(g.cfg.AckTimeout.Seconds()), "The log did not answer within %v, so nobody knows whether it has the message%s. Send it again under the same seq.", g.cfg.AckTimeout, already)
+	if c.traced != nil {
+		c.traced.failed(errSilent, p.Reason)
+	}
+	return p.Reason, p
 }
 
 var errSilent = errors.New("no answer in time")
-
-// join waits for the same message, which another request has on its way.
-func (g *Gateway) join(c *call, flight *recent.Flight) (answer.Reason, *answer.Problem) {
-	c.timer.Reset(g.cfg.AckTimeout)
-	select {
-	case <-flight.Done():
-		c.timer.Stop()
-		if err := flight.Err(); err != nil {
-			p := c.unconfirmed(err)
-			return p.Reason, p
-		}
-		return answer.Duplicate, nil
-	case <-c.timer.C:
-		p := c.problemf(answer.LogSilent, "", int64(g.cfg.AckTimeout.Seconds()), "The log did not answer within %v, so nobody knows whether it has the message, which was on its way already. Send it again under the same seq.", g.cfg.AckTimeout)
-		return p.Reason, p
-	}
-}
 
 // unconfirmed is the answer for a record that the log's client gave back.
 func (c *call) unconfirmed(err error) *answer.Problem {
@@ -105,11 +138,19 @@ func (c *call) land(_ *kgo.Record, err error) {
 	}
 	if c.keyed {
 		c.g.recent.Settle(&c.flight, err)
-		if c.flight.Joined() {
-			c.spoiled.Store(true) // others may still look at the flight
-		}
 	}
-	c.acked <- err
+	c.hear(fate{err: err})
+}
+
+// Joined is the answer that another's record got, for the same message.
+func (c *call) Joined(err error) { c.hear(fate{err, true}) }
+
+func (c *call) hear(f fate) {
+	if c.waiter != nil {
+		c.waiter.heard(c, f)
+	} else {
+		c.acked <- f.err
+	}
 	c.release()
 }
 

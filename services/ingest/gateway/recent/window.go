@@ -23,7 +23,7 @@ type Verdict uint8
 const (
 	// Fresh is a key that is not remembered: publish it, then Settle the flight.
 	Fresh Verdict = iota
-	// Flying is a key with the same hash on its way to the log: wait for its flight.
+	// Flying is a key with the same hash on its way to the log: the Joiner hears how that ends.
 	Flying
 	// Known is a key with the same hash that the log confirmed.
 	Known
@@ -55,11 +55,16 @@ type counter struct {
 
 // Flight is one message on its way to the log.
 type Flight struct {
-	key  packed
-	in   *shard
-	hash uint32
-	wait chan struct{} // made by the first that joins, closed when settled; guarded by the shard
-	err  error         // written before wait closes
+	key    packed
+	in     *shard
+	hash   uint32
+	joined []Joiner // guarded by the shard
+}
+
+// Joiner is one who brings a message that is on its way already.
+type Joiner interface {
+	// Joined is told how the other's flight ended, once. It is called by whoever settles that, and must not wait.
+	Joined(err error)
 }
 
 // NewWindow remembers about most confirmed keys, and the counters of as many devices.
@@ -77,31 +82,29 @@ func NewWindow(most int) *Window {
 
 func (w *Window) shard(k Key) *shard { return &w.shards[k.Device%shards] }
 
-// Begin looks the key up. With Fresh and Flying a flight comes back: for Fresh it is f, which the caller owns until it
-// is settled and must settle exactly once; for Flying it is another's, to be waited for. back is how far a fresh key's seq
-// lies below the highest that this boot used before; 0 is not at all.
-func (w *Window) Begin(k Key, hash uint32, f *Flight) (v Verdict, flight *Flight, back uint64) {
+// Begin looks the key up. With Fresh the flight f is under way; the caller owns it until it is settled, and must settle it
+// exactly once. With Flying j hears how the other's flight ends, maybe before Begin returns; with anything else it hears
+// nothing. back is how far a fresh key's seq lies below the highest that this boot used before; 0 is not at all.
+func (w *Window) Begin(k Key, hash uint32, f *Flight, j Joiner) (v Verdict, back uint64) {
 	s, id := w.shard(k), k.pack()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if other := s.flying[id]; other != nil {
 		if other.hash != hash {
-			return Conflict, nil, 0
+			return Conflict, 0
 		}
-		if other.wait == nil {
-			other.wait = make(chan struct{})
-		}
-		return Flying, other, 0
+		other.joined = append(other.joined, j)
+		return Flying, 0
 	}
 	if known, ok := s.known[id]; ok {
 		if known != hash {
-			return Conflict, nil, 0
+			return Conflict, 0
 		}
-		return Known, nil, 0
+		return Known, 0
 	}
 	*f = Flight{key: id, in: s, hash: hash}
 	s.flying[id] = f
-	return Fresh, f, s.count(k)
+	return Fresh, s.count(k)
 }
 
 // count moves the high mark of the device's stream.
@@ -121,20 +124,24 @@ func (s *shard) count(k Key) (back uint64) {
 	return 0
 }
 
-// Settle ends a flight. With a nil err its key is remembered as confirmed; with an error it is forgotten, since
-// nobody knows whether the log has it: a retry must go to the log again.
+// Settle ends a flight and tells those that joined. With a nil err its key is remembered as confirmed; with an error it
+// is forgotten, since nobody knows whether the log has it: a retry must go to the log again. The flight's memory is the
+// caller's again.
 func (*Window) Settle(f *Flight, err error) {
-	s := f.in
+	for _, j := range f.in.settle(f, err) {
+		j.Joined(err)
+	}
+}
+
+func (s *shard) settle(f *Flight, err error) (joined []Joiner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.flying, f.key)
 	if err == nil {
 		s.remember(f.key, f.hash)
 	}
-	f.err = err
-	if f.wait != nil {
-		close(f.wait)
-	}
+	joined, f.joined = f.joined, nil
+	return joined
 }
 
 func (s *shard) remember(k packed, hash uint32) {
@@ -147,16 +154,6 @@ func (s *shard) remember(k packed, hash uint32) {
 	}
 	s.known[k] = hash
 }
-
-// Done closes when another's flight is settled; Err is valid from then on.
-func (f *Flight) Done() <-chan struct{} { return f.wait }
-
-// Err is how the flight ended.
-func (f *Flight) Err() error { return f.err }
-
-// Joined tells whether somebody waits, or ever waited, for the flight: its memory must not be used again then.
-// Only valid once it is settled.
-func (f *Flight) Joined() bool { return f.wait != nil }
 
 // Len is how many keys are known and how many are flying.
 func (w *Window) Len() (known, flying int) {
