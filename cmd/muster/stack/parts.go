@@ -86,7 +86,9 @@ type kafkaConfig struct {
 	Ops     daemon.Config `yaml:"ops"`
 	Listen  string        `yaml:"listen"`
 	DataDir string        `yaml:"data_dir"`
-	Secrets kafkaSecrets  `yaml:"secrets"`
+	// Simulated says that the log is a simulation's, whose records are as old as its time says: they stay, whatever they weigh.
+	Simulated bool         `yaml:"simulated"`
+	Secrets   kafkaSecrets `yaml:"secrets"`
 }
 
 type kafkaSecrets struct {
@@ -106,6 +108,7 @@ func kafkaDefaults() kafkaConfig { return kafkaConfig{Ops: daemon.DefaultConfig(
 
 func configureKafka(c *kafkaConfig, s Site) {
 	c.Ops, c.Listen, c.DataDir = ops(Kafka, s), Loopback(s.Ports.Kafka), s.Dir.Kafka()
+	c.Simulated = s.Dir.Simulated()
 	c.Secrets = kafkaSecrets{
 		AdminFile: s.Dir.SecretFile(SecretKafkaAdmin), GatewayFile: s.Dir.SecretFile(SecretKafkaGateway), SinkFile: s.Dir.SecretFile(SecretKafkaSink),
 		RegistryFile: s.Dir.SecretFile(SecretKafkaRegistry), ReaderFile: s.Dir.SecretFile(SecretKafkaReader),
@@ -125,7 +128,9 @@ func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 		principals.Admin: c.Secrets.Admin, principals.Gateway: c.Secrets.Gateway, principals.Sink: c.Secrets.Sink,
 		principals.Registry: c.Secrets.Registry, principals.Reader: c.Secrets.Reader,
 	})
-	cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
+	if !c.Simulated {
+		cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}
+	}
 	cfg.Unwritable = func(err error) { failStop(p.Log, c.DataDir, err) }
 	broker, err := kafka.Start(cfg)
 	if err != nil {
