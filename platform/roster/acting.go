@@ -69,6 +69,18 @@ func (s *State) Acting(agent uint32) (Acting, bool) {
 // Agents is how many devices may speak for others.
 func (s *State) Agents() int { return len(s.acting) }
 
+// AgentsFor is who may speak for a device beside itself, by number. It looks at every agent that there is.
+func (s *State) AgentsFor(no uint32) []uint32 {
+	var out []uint32
+	for agent := range s.acting {
+		if agent != no && s.hasRight(agent, no) {
+			out = append(out, agent)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // ActFor finds a device that an agent would speak for, and says whether it may now. Whoever has no right to a device hears
 // Unknown, and learns nothing of it, not even whether it exists; whoever has one hears why it does not count now. The
 // device comes back for every answer but Unknown.

@@ -16,7 +16,7 @@ import (
 func devices(f *frame) *cobra.Command {
 	cmd := noun(&cobra.Command{Use: "device", Short: "Devices and their identities"})
 	cmd.AddCommand(deviceEnroll(f), deviceList(f), deviceShow(f), deviceRevoke(f), deviceReplace(f), deviceQuarantine(f), deviceRelease(f),
-		deviceMove(f), deviceDescribe(f), deviceRenew(f))
+		deviceMove(f), deviceDescribe(f), deviceRenew(f), deviceActFor(f))
 	return cmd
 }
 
@@ -169,6 +169,10 @@ func (f *frame) printDevice(d v1.Device) error {
 	line("region", d.Region)
 	line("attributes", pairs(d.Attributes))
 	line("groups", strings.Join(d.Groups, ", "))
+	if d.ActsFor != nil {
+		line("acts for", forWhom(*d.ActsFor))
+	}
+	line("spoken for", few(d.SpokenForBy))
 	line("replaces", d.Replaces)
 	line("replaced by", d.ReplacedBy)
 	if len(d.Certificates) == 0 {

@@ -188,6 +188,24 @@ func TestADeviceFromItsFirstDayToItsLast(t *testing.T) {
 	o.must("1 in cohort stable now", "device", "move", "boiler-7", "--cohort", "stable", "--why", "proven")
 }
 
+func TestAnEdgeGatewayIsLetSpeakForOthers(t *testing.T) {
+	o := openOffice(t)
+	for _, id := range []string{"edge", "d1", "d2"} {
+		o.must("", "device", "enroll", id, "--cohort", "hall", "--out", filepath.Join(o.dir, "identities", id))
+	}
+	o.must("edge speaks for d1, d2, and all of cohort hall", "device", "act-for", "edge", "--device", "d2", "--device", "d1", "--cohort", "hall", "--why", "hall 3")
+	o.must("acts for     d1, d2, and all of cohort hall", "device", "show", "edge")
+	o.must("spoken for   edge", "device", "show", "d1")
+	if got := read[v1.Acting](o, "device", "act-for", "edge", "--device", "d1", "--why", "d2 moved"); got.Device != "edge" || got.Cohort != "" || len(got.Devices) != 1 {
+		t.Errorf("%+v", got)
+	}
+	o.must("edge speaks for itself alone", "device", "act-for", "edge", "--nobody", "--why", "taken down")
+	for _, args := range [][]string{{}, {"--nobody", "--cohort", "hall"}, {"--nobody", "--device", "d1"}} {
+		o.refuses(ExitUsage, "or else --nobody", append([]string{"device", "act-for", "edge", "--why", "x"}, args...)...)
+	}
+	o.refuses(ExitFailed, "no device", "device", "act-for", "edge", "--device", "ghost", "--why", "x")
+}
+
 func TestWhatHitsManyAsksFirst(t *testing.T) {
 	o := openOffice(t)
 	for i := range 3 {

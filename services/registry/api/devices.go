@@ -67,6 +67,10 @@ func (a *API) oneDevice(c *call, id identity.Device) (out v1.Device, err error) 
 		}
 		out = shape(s, d)
 		out.Groups = s.GroupsOf(d)
+		if acting, ok := s.Acting(d.No); ok {
+			out.ActsFor = shapeActing(s, acting)
+		}
+		out.SpokenForBy = names(s, s.AgentsFor(d.No))
 		for _, held := range d.Certificates {
 			out.Certificates = append(out.Certificates, shapeCertificate(d.ID, held))
 		}

@@ -56,9 +56,11 @@ func Document() ([]byte, error) {
 			400: "Not a request of this kind", 401: "No token, or one that is not valid", 403: "The token's role does not suffice, or the registry forbids it",
 			404: "There is none", 500: "The registry failed", 503: "Outcome unknown, or this process does not write the log now: ask again",
 		}
+		if o.method != http.MethodGet {
+			refusals[409], refusals[422] = "The registry says otherwise", "A member is at fault; field names it"
+		}
 		if o.takesBody() {
-			refusals[409], refusals[413] = "The registry says otherwise", "The body is larger than 64 KiB"
-			refusals[415], refusals[422] = "The body is not application/json", "A member is at fault; field names it"
+			refusals[413], refusals[415] = "The body is larger than 64 KiB", "The body is not application/json"
 		}
 		for status, about := range refusals {
 			responses[strconv.Itoa(status)] = &huma.Response{Description: about, Content: problem}
@@ -79,7 +81,7 @@ func Document() ([]byte, error) {
 			for _, v := range p.values {
 				schema.Enum = append(schema.Enum, v)
 			}
-			described.Parameters = append(described.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.about, Schema: schema})
+			described.Parameters = append(described.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.about, Required: p.required, Schema: schema})
 		}
 		if o.takesBody() {
 			described.RequestBody = &huma.RequestBody{Required: true, Content: content(jsonType, o.body)}

@@ -30,6 +30,7 @@ type operation struct {
 type parameter struct {
 	name, about string
 	number      bool
+	required    bool
 	values      []string // those that there are; nil is any
 }
 

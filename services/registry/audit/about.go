@@ -38,6 +38,10 @@ func (r *Reader) about(body event.Body) about {
 		return device(b.No, "attributes")
 	case event.DeviceReplaced:
 		return about{devices: []string{r.name(b.Old), r.name(b.New)}, subject: "by " + r.name(b.New)}
+	case event.ActingGranted:
+		return r.granted(b)
+	case event.ActingWithdrawn:
+		return device(b.Agent, "for nobody")
 	case event.CohortDefined:
 		return about{cohort: b.Cohort, subject: "cohort " + b.Cohort}
 	case event.CohortRevoked:

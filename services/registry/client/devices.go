@@ -79,6 +79,21 @@ func (c *Client) Replace(ctx context.Context, old string, r v1.Replacement) (out
 	return out, c.do(ctx, http.MethodPost, under(devicesPath, old, "replacement"), r, &out)
 }
 
+// Acting reads for whom a device may speak beside itself.
+func (c *Client) Acting(ctx context.Context, id string) (out v1.Acting, err error) {
+	return out, c.do(ctx, http.MethodGet, under(devicesPath, id, "acting"), nil, &out)
+}
+
+// GrantActing lets a device speak for others, in place of those for whom it might before.
+func (c *Client) GrantActing(ctx context.Context, id string, g v1.ActingGrant) (out v1.Acting, err error) {
+	return out, c.do(ctx, http.MethodPut, under(devicesPath, id, "acting"), g, &out)
+}
+
+// WithdrawActing lets a device speak for itself alone.
+func (c *Client) WithdrawActing(ctx context.Context, id, why string) (out v1.Acting, err error) {
+	return out, c.do(ctx, http.MethodDelete, under(devicesPath, id, "acting")+"?"+url.Values{"why": {why}}.Encode(), nil, &out)
+}
+
 // Certificate reads a certificate by its serial number.
 func (c *Client) Certificate(ctx context.Context, serial string) (out v1.Certificate, err error) {
 	return out, c.do(ctx, http.MethodGet, under("/api/v1/certificates", serial), nil, &out)

@@ -50,7 +50,7 @@ func (p *script) draft(at time.Time) Certificate {
 
 func (p *script) command(s *State, at time.Time) Command {
 	word := func(n int) [32]byte { return sha256.Sum256([]byte{3, byte(n)}) }
-	switch p.pick(26) {
+	switch p.pick(28) {
 	case 0, 1, 2:
 		return Enrol{Device: p.device(), Cohort: p.cohort(), Certificate: p.draft(at), Names: []string{string(p.device())}[:p.pick(2)]}
 	case 3, 4, 5:
@@ -112,6 +112,12 @@ func (p *script) command(s *State, at time.Time) Command {
 			return DefineIssuer{p.der[p.pick(len(p.der))]}
 		}
 		return RevokeIssuer{event.IssuerID(p.der[p.pick(len(p.der))])}
+	case 25, 26:
+		c := GrantActing{Agent: p.device(), Devices: []identity.Device{p.device(), p.device()}[:p.pick(3)]}
+		if p.pick(2) == 0 {
+			c.Cohort = p.cohort()
+		}
+		return c
 	}
 	return MakeToken{ID: fmt.Sprint("t", p.pick(3)), Name: "n", Role: RoleViewer, Hash: word(p.pick(3)), NotAfter: at.Add(time.Hour)}
 }
