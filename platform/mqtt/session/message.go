@@ -54,7 +54,7 @@ func (m *Message) free() {
 	c := m.conn
 	m.block.free()
 	if m.room > 0 {
-		c.settings.Room.Give(m.room)
+		c.settings.Room.Give(int64(m.room))
 	}
 	m.Publish, m.block, m.room, m.conn = packet.Publish{}, nil, 0, c
 	messages.Put(m)

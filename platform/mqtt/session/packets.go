@@ -200,7 +200,7 @@ func (c *Conn) publish(h packet.Header) bool {
 	}
 	room := 0
 	if r := c.settings.Room; r != nil {
-		if !r.Take(h.Length) {
+		if !r.Take(int64(h.Length)) {
 			return c.crowded(h)
 		}
 		room = h.Length
@@ -232,7 +232,7 @@ func (c *Conn) publish(h packet.Header) bool {
 
 func (c *Conn) give(room int) {
 	if room > 0 {
-		c.settings.Room.Give(room)
+		c.settings.Room.Give(int64(room))
 	}
 }
 

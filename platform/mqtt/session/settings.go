@@ -86,8 +86,8 @@ type Settings struct {
 // Room is memory for messages that are being read. Each message takes what it is long, before it is read, and gives it back when it
 // is done with; where there is none left, it is answered Slow and not read into memory.
 type Room interface {
-	Take(bytes int) bool
-	Give(bytes int)
+	Take(bytes int64) bool
+	Give(bytes int64)
 }
 
 func (s *Settings) log() *slog.Logger { return cmp.Or(s.Log, slog.Default()) }
