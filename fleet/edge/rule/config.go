@@ -71,7 +71,9 @@ func New(cfg []Config, remember int) Chain {
 // where tells whom a rule is for.
 type where struct{ devices, metric string }
 
-func (w where) holds(r *Reading) bool { return matches(w.devices, r.Device) && matches(w.metric, r.Metric) }
+func (w where) holds(r *Reading) bool {
+	return matches(w.devices, r.Device) && matches(w.metric, r.Metric)
+}
 
 func matches(pattern, s string) bool {
 	if pattern == "" {
