@@ -18,11 +18,11 @@ func (c *Conn) run() {
 		return
 	}
 	for c.await() {
+		c.inside = false
 		h, ok := c.header(c.settings.Limits.Packet)
 		if !ok || !c.packet(h) {
 			return
 		}
-		c.inside = false
 	}
 }
 
