@@ -138,7 +138,7 @@ func TestASampledRequestIsSeenFromTheDeviceToTheStore(t *testing.T) {
 	server := ca.Server("server")
 	gc := gateway.DefaultConfig()
 	gc.Ops.OTLPEndpoint, gc.Ops.TraceRatio, gc.Log = traces.url, 0, log
-	gc.Listen, gc.Ops.Listen, gc.WatermarkEvery, gc.TrustDomain = "127.0.0.1:0", "127.0.0.1:0", time.Hour, gatewaytest.TrustDomain
+	gc.Listen, gc.MQTT.Listen, gc.Ops.Listen, gc.WatermarkEvery, gc.TrustDomain = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", time.Hour, gatewaytest.TrustDomain
 	gc.AckTimeout, gc.StallAfter, gc.RosterMaxAge = patience, patience, patience // one try is one trace
 	gc.TLS.Certificate, gc.TLS.Key, gc.TLS.ClientCA = server.Cert, server.Key, ca.CA()
 	gp := process(t, "gateway", gc.Ops)

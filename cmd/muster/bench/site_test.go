@@ -132,7 +132,7 @@ func (s *site) gateway() (p *process, addr string) {
 	s.b.Helper()
 	server := s.ca.Server("server")
 	cfg := gateway.DefaultConfig()
-	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers = freeAddr(s.b), freeAddr(s.b), []string{s.addr}
+	cfg.Ops.Listen, cfg.Listen, cfg.MQTT.Listen, cfg.Log.Brokers = freeAddr(s.b), freeAddr(s.b), "", []string{s.addr}
 	cfg.TrustDomain, cfg.Name = gatewaytest.TrustDomain, "bench"
 	cfg.TLS.Certificate, cfg.TLS.Key, cfg.TLS.ClientCA = server.Cert, server.Key, s.ca.CA()
 	cfg.Limits.DeviceMessages, cfg.Limits.DeviceMessagesBurst = 1e6, 1e6

@@ -17,7 +17,8 @@ import (
 // Ports are where a stack listens, all on the loopback interface.
 type Ports struct {
 	Gateway    int            `json:"gateway"`
-	EST        int            `json:"est"` // the registry's side for devices
+	MQTT       int            `json:"mqtt"` // the gateway's other side
+	EST        int            `json:"est"`  // the registry's side for devices
 	Registry   int            `json:"registry"`
 	ClickHouse int            `json:"clickhouse"`
 	Kafka      int            `json:"kafka"`
@@ -30,7 +31,7 @@ func PortsAt(offset int) (Ports, error) {
 		return Ports{}, fmt.Errorf("--listen-offset %d: want 0 to %d, so that every port stays below 65536", offset, 65535-9106)
 	}
 	return Ports{
-		Gateway: 8443 + offset, EST: 8444 + offset, Registry: 8080 + offset, ClickHouse: 8123 + offset, Kafka: 9092 + offset,
+		Gateway: 8443 + offset, MQTT: 8883 + offset, EST: 8444 + offset, Registry: 8080 + offset, ClickHouse: 8123 + offset, Kafka: 9092 + offset,
 		Ops: map[string]int{
 			Kafka: 9100 + offset, ClickHouse: 9101 + offset, Registry: 9102 + offset, Sink: 9103 + offset,
 			Retention: 9104 + offset, Gateway: 9105 + offset, Fleet: 9106 + offset,
@@ -40,7 +41,7 @@ func PortsAt(offset int) (Ports, error) {
 
 // All are the ports, in no order.
 func (p Ports) All() []int {
-	return slices.AppendSeq([]int{p.Gateway, p.EST, p.Registry, p.ClickHouse, p.Kafka}, maps.Values(p.Ops))
+	return slices.AppendSeq([]int{p.Gateway, p.MQTT, p.EST, p.Registry, p.ClickHouse, p.Kafka}, maps.Values(p.Ops))
 }
 
 // Loopback is the address of a port as the stack uses it.
@@ -48,6 +49,9 @@ func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // GatewayURL is where devices post.
 func (p Ports) GatewayURL() string { return "https://" + Loopback(p.Gateway) }
+
+// MQTTURL is where devices publish.
+func (p Ports) MQTTURL() string { return "mqtts://" + Loopback(p.MQTT) }
 
 // RegistryURL is the operators' API.
 func (p Ports) RegistryURL() string { return "http://" + Loopback(p.Registry) }
@@ -88,7 +92,7 @@ func freeOffset(parts []string, after int) string {
 
 // taken has a sentence for each port of the parts that is not free.
 func (p Ports) taken(parts []string) ([]string, error) {
-	own := map[string][]int{Gateway: {p.Gateway}, Registry: {p.Registry, p.EST}, ClickHouse: {p.ClickHouse}, Kafka: {p.Kafka}}
+	own := map[string][]int{Gateway: {p.Gateway, p.MQTT}, Registry: {p.Registry, p.EST}, ClickHouse: {p.ClickHouse}, Kafka: {p.Kafka}}
 	var taken []string
 	for _, part := range parts {
 		for _, port := range append(slices.Clip(own[part]), p.Ops[part]) {

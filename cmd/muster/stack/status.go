@@ -35,6 +35,7 @@ type Status struct {
 	Started    time.Time    `json:"started"`
 	Data       string       `json:"data"`
 	Gateway    string       `json:"gateway"`
+	MQTT       string       `json:"mqtt"`
 	Registry   string       `json:"registry"`
 	EST        string       `json:"est"` // where devices enrol
 	ClickHouse string       `json:"clickhouse"`
@@ -51,7 +52,7 @@ func (d Dir) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{
 		Ready: true, PID: i.PID, Started: i.Started, Data: string(d),
-		Gateway: i.Ports.GatewayURL(), Registry: i.Ports.RegistryURL(), EST: i.Ports.ESTURL(), ClickHouse: i.Ports.ClickHouseURL(), Kafka: Loopback(i.Ports.Kafka),
+		Gateway: i.Ports.GatewayURL(), MQTT: i.Ports.MQTTURL(), Registry: i.Ports.RegistryURL(), EST: i.Ports.ESTURL(), ClickHouse: i.Ports.ClickHouseURL(), Kafka: Loopback(i.Ports.Kafka),
 		Parts: make([]PartStatus, len(i.Parts)),
 	}
 	found := make([][]Finding, len(i.Parts))

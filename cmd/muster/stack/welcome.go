@@ -34,6 +34,7 @@ func welcome(ctx context.Context, o Order, s Site) error {
 The stack is up; Ctrl-C stops it. Its data and logs are in %[1]s.
 
   gateway      %[2]s  POST /v1/telemetry, client certificate
+               %[14]s  MQTT 3.1.1 and 5, topics telemetry and events
   registry     %[3]s   operators' API, token in %[4]s
   enrolment    %[13]s  EST, /.well-known/est
   ClickHouse   %[5]s   database muster, read only without a password
@@ -50,7 +51,7 @@ Read it a few seconds later:
 `,
 		s.Dir.Shown(), s.Ports.GatewayURL(), s.Ports.RegistryURL(), Shown(s.Dir.SecretFile(SecretOperator)), s.Ports.ClickHouseURL(),
 		Loopback(s.Ports.Kafka), Shown(s.Dir.SecretFile(SecretKafkaReader)),
-		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more, s.Ports.ESTURL())
+		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more, s.Ports.ESTURL(), s.Ports.MQTTURL())
 	if err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}

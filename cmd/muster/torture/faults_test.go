@@ -37,7 +37,7 @@ type run struct {
 
 // gatewayB starts the second gateway.
 func (r *run) gatewayB() {
-	r.second = r.site.run(stack.Gateway, "MUSTER_NAME=second", "MUSTER_LISTEN="+stack.Loopback(r.port))
+	r.second = r.site.run(stack.Gateway, "MUSTER_NAME=second", "MUSTER_LISTEN="+stack.Loopback(r.port), "MUSTER_MQTT_LISTEN=")
 }
 
 // faults are all of them. Those that die at a point of the protocol come first.

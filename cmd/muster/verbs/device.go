@@ -80,6 +80,7 @@ type identityShown struct {
 	No          uint32 `json:"no"`
 	Replaces    string `json:"replaces,omitempty"`
 	Gateway     string `json:"gateway"`
+	MQTT        string `json:"mqtt"`
 	CA          string `json:"ca"`
 	Certificate string `json:"certificate"`
 	Key         string `json:"key"`
@@ -87,7 +88,7 @@ type identityShown struct {
 
 func (f *frame) printIdentity(e v1.Enrolled, inst stack.Instance, dir string) error {
 	shown := identityShown{
-		Device: e.Device, No: e.No, Replaces: e.Replaces, Gateway: inst.Ports.GatewayURL(),
+		Device: e.Device, No: e.No, Replaces: e.Replaces, Gateway: inst.Ports.GatewayURL(), MQTT: inst.Ports.MQTTURL(),
 		CA: filepath.Join(dir, client.CAFile), Certificate: filepath.Join(dir, client.CertFile), Key: filepath.Join(dir, client.KeyFile),
 	}
 	if f.json {

@@ -109,7 +109,7 @@ func (f *frame) printStatus(s stack.Status) error {
 		}
 		fmt.Fprintf(f.Out, "\n%s%s: %s\n  do what %s says; its log is %s\n", x.Part, since, x.Says, x.Runbook, logs[x.Part])
 	}
-	_, err := fmt.Fprintf(f.Out, "\ngateway %s, registry %s, ClickHouse %s, Kafka %s\n", s.Gateway, s.Registry, s.ClickHouse, s.Kafka)
+	_, err := fmt.Fprintf(f.Out, "\ngateway %s and %s, registry %s, ClickHouse %s, Kafka %s\n", s.Gateway, s.MQTT, s.Registry, s.ClickHouse, s.Kafka)
 	return err
 }
 

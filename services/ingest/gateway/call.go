@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"muster.dev/platform/mqtt/session"
 	"muster.dev/platform/roster"
 	"muster.dev/proto/batch"
 	"muster.dev/services/ingest/gateway/answer"
@@ -15,6 +16,7 @@ import (
 	"muster.dev/services/ingest/gateway/clones"
 	"muster.dev/services/ingest/gateway/door"
 	"muster.dev/services/ingest/gateway/recent"
+	"muster.dev/services/ingest/gateway/topic"
 )
 
 // call is the memory of one request. Its record is not copied into the log's client: body, key and headers stay where
@@ -53,11 +55,19 @@ type call struct {
 	stamp   [8]byte
 	number  [10]byte // the schema's id in decimal
 	flight  recent.Flight
-	traced  *spans     // nil unless the message is sampled
-	waiter  waiter     // hears of the message's end; nil: acked does
-	acked   chan error // capacity 1: the log's answer never waits for the handler
-	timer   *time.Timer
-	landed  func(*kgo.Record, error) // made once, not per request
+	// Of MQTT.
+	message       *session.Message
+	topic         topic.Topic
+	working       bool  // it holds a place among the requests at work
+	handed        bool  // it was submitted: its fate will be heard, unless it is known at once
+	pending       bool  // guarded by its link: it stands in the list, between
+	before, after *call // guarded by its link
+
+	traced *spans     // nil unless the message is sampled
+	waiter waiter     // hears of the message's end; nil: acked does
+	acked  chan error // capacity 1: the log's answer never waits for the handler
+	timer  *time.Timer
+	landed func(*kgo.Record, error) // made once, not per request
 
 	receipt answer.Receipt
 	problem answer.Problem
@@ -88,6 +98,7 @@ func (c *call) begin(s stream) {
 	c.peer, c.device, c.seat, c.hangUp = nil, &nobody, nil, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
 	c.traced, c.waiter = nil, nil
+	c.message, c.topic, c.working, c.handed = nil, topic.Topic{}, false, false
 	c.faults = c.faults[:0]
 	c.receipt = answer.Receipt{Quarantined: c.receipt.Quarantined[:0]}
 }
@@ -99,7 +110,7 @@ func (c *call) release() {
 	}
 	c.reader.Release()
 	c.src.Reset(nil)
-	c.body, c.value = nil, nil
+	c.body, c.value, c.message = nil, nil, nil
 	if c.spoiled.Load() {
 		return
 	}

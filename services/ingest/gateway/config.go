@@ -10,6 +10,7 @@ import (
 
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
+	"muster.dev/platform/mqtt/session"
 	"muster.dev/services/ingest/gateway/admit"
 	"muster.dev/services/ingest/gateway/body"
 	"muster.dev/services/ingest/gateway/door"
@@ -28,6 +29,8 @@ type Config struct {
 	TLS         door.Files `yaml:"tls"`
 	// Region is the one whose devices this gateway takes, and those of no region; empty takes all.
 	Region string `yaml:"region"`
+	// MQTT is the other way in.
+	MQTT MQTT `yaml:"mqtt"`
 	// ReloadEvery is how often the TLS files are looked at.
 	ReloadEvery time.Duration `yaml:"reload_every"`
 
@@ -43,6 +46,18 @@ type Config struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 
 	Limits Limits `yaml:"limits"`
+}
+
+// MQTT is how devices come in by MQTT. What bounds messages and devices is in Limits, for both ways together.
+type MQTT struct {
+	// Listen is where they connect; a missing host is loopback, and nothing is no MQTT.
+	Listen                string        `yaml:"listen"`
+	Connections           int           `yaml:"connections"`
+	ConnectionsPerAddress int           `yaml:"connections_per_address"`
+	Packet                int           `yaml:"packet"`          // bytes
+	ReceiveMaximum        int           `yaml:"receive_maximum"` // messages of one connection that are not answered yet
+	KeepAlive             time.Duration `yaml:"keep_alive"`      // of one that asks for none
+	KeepAliveMost         time.Duration `yaml:"keep_alive_most"` // and of one that asks for more
 }
 
 // Limits bound what clients can make the gateway do.
@@ -83,10 +98,14 @@ func DefaultConfig() Config {
 	ops := daemon.DefaultConfig()
 	ops.Listen = "127.0.0.1:9105"
 	return Config{
-		Ops:            ops,
-		Log:            eventlog.DefaultConfig(),
-		Listen:         "127.0.0.1:8443",
-		TrustDomain:    "muster.local",
+		Ops:         ops,
+		Log:         eventlog.DefaultConfig(),
+		Listen:      "127.0.0.1:8443",
+		TrustDomain: "muster.local",
+		MQTT: MQTT{
+			Listen: "127.0.0.1:8883", Connections: 60_000, ConnectionsPerAddress: 10_000,
+			Packet: 256 << 10, ReceiveMaximum: 64, KeepAlive: time.Minute, KeepAliveMost: 5 * time.Minute,
+		},
 		ReloadEvery:    10 * time.Second,
 		AckTimeout:     8 * time.Second,
 		StallAfter:     eventlog.DefaultProducerSettings().StallAfter,
@@ -145,7 +164,44 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s %v: want more than 0s", d.key, d.d)
 		}
 	}
-	return c.Limits.validate()
+	if err := c.Limits.validate(); err != nil {
+		return err
+	}
+	if err := c.MQTT.validate(c); err != nil {
+		return fmt.Errorf("mqtt.%w", err)
+	}
+	return nil
+}
+
+func (m MQTT) validate(c Config) error {
+	if m.Listen == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(m.Listen); err != nil {
+		return fmt.Errorf("listen %q: want host:port, or nothing: %w", m.Listen, err)
+	}
+	for _, n := range []struct {
+		key string
+		n   int
+	}{{"connections", m.Connections}, {"connections_per_address", m.ConnectionsPerAddress}} {
+		if n.n <= 0 {
+			return fmt.Errorf("%s %d: want more than 0", n.key, n.n)
+		}
+	}
+	return m.session(c).Validate()
+}
+
+// session is what one connection may take.
+func (m MQTT) session(c Config) session.Limits {
+	l := session.DefaultLimits()
+	// What a packet brings is a body, and is held to their limits.
+	l.Packet = int(min(int64(m.Packet), c.Limits.Body, c.Limits.BytesInFlight/2))
+	l.ConnectBytes = min(l.ConnectBytes, l.Packet)
+	l.ReceiveMaximum, l.Body = m.ReceiveMaximum, c.Limits.BodyTimeout
+	l.KeepAliveDefault, l.KeepAliveMost, l.Silence = m.KeepAlive, m.KeepAliveMost, m.KeepAliveMost
+	l.KeepAliveLeast = min(l.KeepAliveLeast, m.KeepAlive)
+	l.Drain = c.AckTimeout + time.Second
+	return l
 }
 
 func (l Limits) validate() error {
@@ -216,10 +272,10 @@ func (c Config) name() string {
 }
 
 // listenAddress makes loopback the meaning of a missing host: a service is opened to a network in words only.
-func (c Config) listenAddress() string {
-	host, port, err := net.SplitHostPort(c.Listen)
+func listenAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil || host != "" {
-		return c.Listen
+		return listen
 	}
 	return net.JoinHostPort("127.0.0.1", port)
 }

@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/proto/batch"
 	"muster.dev/services/ingest/gateway/answer"
+	"muster.dev/services/ingest/gateway/thingsboard"
 )
 
 // decode reads the body and makes the record's value of it.
@@ -23,9 +24,12 @@ func (c *call) decodeBatch() *answer.Problem {
 	var err error
 	c.value = c.body
 	if c.form != compact {
-		if c.form == easyJSON {
+		switch c.form {
+		case easyJSON:
 			err = batch.ParseJSON(c.body, c.builder)
-		} else {
+		case thingsBoard:
+			err = thingsboard.Parse(c.body, c.at.UnixMilli(), c.builder)
+		default:
 			err = batch.ParseMsgPack(c.body, c.builder)
 		}
 		if err != nil {
@@ -101,7 +105,7 @@ func (c *call) unreadable(err error) *answer.Problem {
 // the two is a wrong set-up or worse. The body has passed the codec's bounded reader.
 func (c *call) namesDevice() *answer.Problem {
 	const field = "device"
-	if !bytes.Contains(c.body, []byte(field)) {
+	if c.form == thingsBoard || !bytes.Contains(c.body, []byte(field)) { // there it is a metric
 		return nil
 	}
 	var named any

@@ -69,7 +69,7 @@ func (e *ended) take() (devices map[identity.Device]struct{}, all bool) {
 func (g *Gateway) applyEnds(ctx context.Context, e *ended) error {
 	// Who came in before the roster was read has been judged by nothing.
 	if err := g.roster.WaitReady(ctx); err == nil {
-		g.door.RecheckAll()
+		g.recheckAll()
 	}
 	for {
 		select {
@@ -79,11 +79,21 @@ func (g *Gateway) applyEnds(ctx context.Context, e *ended) error {
 		}
 		devices, all := e.take()
 		if all {
-			g.door.RecheckAll()
+			g.recheckAll()
 			continue
 		}
 		for id := range devices {
 			g.door.Recheck(id)
+			if g.mqtt != nil {
+				g.mqtt.door.Recheck(id)
+			}
 		}
+	}
+}
+
+func (g *Gateway) recheckAll() {
+	g.door.RecheckAll()
+	if g.mqtt != nil {
+		g.mqtt.door.RecheckAll()
 	}
 }

@@ -33,6 +33,7 @@ type Gateway struct {
 	desk     *standing.Desk
 	producer *eventlog.Producer
 	door     *door.Door
+	mqtt     *mqtt // nil when nobody may come by MQTT
 	metrics  *metrics
 
 	rates    *admit.Rates
@@ -64,9 +65,21 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	if cfg.Log.Log == nil {
 		cfg.Log.Log = p.Log
 	}
-	ln, err := net.Listen("tcp", cfg.listenAddress())
+	ln, err := net.Listen("tcp", listenAddress(cfg.Listen))
 	if err != nil {
 		return nil, fmt.Errorf("listen for devices: %w", err)
+	}
+	var mqttLn net.Listener
+	if cfg.MQTT.Listen != "" {
+		if mqttLn, err = net.Listen("tcp", listenAddress(cfg.MQTT.Listen)); err != nil {
+			return nil, errors.Join(fmt.Errorf("listen for devices by MQTT: %w", err), ln.Close())
+		}
+	}
+	listeners := func() error { // those that no door owns yet
+		if mqttLn == nil {
+			return ln.Close()
+		}
+		return errors.Join(ln.Close(), mqttLn.Close())
 	}
 	g := &Gateway{
 		cfg: cfg, log: p.Log,
@@ -85,12 +98,12 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	// The last room of the path first: the process stops them in reverse, so that each drains into one that lives.
 	g.producer, err = eventlog.NewProducer(cfg.Log, cfg.producer(), p.Metrics)
 	if err != nil {
-		return nil, errors.Join(err, ln.Close())
+		return nil, errors.Join(err, listeners())
 	}
 	p.OnStop("log", g.closeLog)
 	g.roster, err = roster.Follow(cfg.Log, roster.Settings{Registerer: p.Metrics, Log: p.Log, Snapshot: true})
 	if err != nil {
-		return nil, errors.Join(err, ln.Close())
+		return nil, errors.Join(err, listeners())
 	}
 	g.desk = standing.NewDesk(g.roster)
 	ended := newEnded()
@@ -99,11 +112,18 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	g.metrics = newMetrics(g, p.Metrics)
 	g.door = door.Open(ln, material, door.Settings{
 		TrustDomain: cfg.TrustDomain, Limits: cfg.Limits.door(), Desk: g.desk, Clones: clones.NewWatch(cfg.Limits.Devices), Registerer: p.Metrics,
+		Protocol: "https", ALPN: []string{"h2", "http/1.1"},
 	})
+	if mqttLn != nil {
+		g.openMQTT(mqttLn, p.Metrics)
+	}
 	p.Go("watermarks", g.watermarks)
 	p.Go("certificates", func(ctx context.Context) error { return material.Watch(ctx, cfg.ReloadEvery, p.Log) })
 	p.Go("revocations", func(ctx context.Context) error { return g.applyEnds(ctx, ended) })
 	p.Go("server", g.serve)
+	if g.mqtt != nil {
+		p.Go("mqtt", g.mqtt.serve)
+	}
 	p.SetReady("roster", func() error { return g.roster.Check(cfg.RosterMaxAge) })
 	p.SetReady("log", func() error {
 		if g.producer.Stalled() {
@@ -111,7 +131,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 		}
 		return nil
 	})
-	p.Log.Info("listening for devices", "address", g.Addr())
+	p.Log.Info("listening for devices", "address", g.Addr(), "mqtt", g.MQTTAddr())
 	return g, nil
 }
 

@@ -27,6 +27,7 @@ const (
 	compact form = iota
 	easyMsgPack
 	easyJSON
+	thingsBoard
 )
 
 // headerBacklog says that a message lay in a store, such as an agent's ring: its seq may lie far below what was sent
@@ -126,7 +127,7 @@ func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared
 		return p.Reason, p
 	}
 	if !g.requests.Take(1) {
-		p = c.problemf(answer.Overloaded, "", g.requests.Limit(), "The gateway works on %d requests, which is its limit; the message was not read. Send it again.", g.requests.Limit())
+		p = c.crowded()
 		return p.Reason, p
 	}
 	defer g.requests.Give(1)
@@ -141,13 +142,24 @@ func (g *Gateway) bring(c *call, src io.Reader, declared int64) *answer.Problem 
 	if p := g.read(c, src, declared); p != nil {
 		return p
 	}
+	return c.understand()
+}
+
+// understand makes the record's value of a body that is there.
+func (c *call) understand() *answer.Problem {
 	if p := c.decode(); p != nil {
 		if p.Reason == answer.DeviceMismatch {
-			g.tellOfAnother(c)
+			c.g.tellOfAnother(c)
 		}
 		return p
 	}
 	return c.still()
+}
+
+// crowded is the answer when the gateway works on as much as it may.
+func (c *call) crowded() *answer.Problem {
+	most := c.g.requests.Limit()
+	return c.problemf(answer.Overloaded, "", most, "The gateway works on %d requests, which is its limit; the message was not read. Send it again.", most)
 }
 
 // admit decides by the headers alone.
@@ -190,8 +202,22 @@ func (g *Gateway) afford(c *call, declared int64) *answer.Problem {
 	return nil
 }
 
-// enter finds out who asks and whether it may.
+// enter finds out who sends a message and whether it may.
 func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
+	if p := g.judge(c, peer); p != nil {
+		return p
+	}
+	c.peer, c.seat = peer, peer.Seat
+	if kinds, other := c.seat.Came(c.at); kinds != nil {
+		for _, kind := range kinds {
+			g.tell(c, kind, &other, 0)
+		}
+	}
+	return nil
+}
+
+// judge finds out who is there and whether it may speak.
+func (g *Gateway) judge(c *call, peer *door.Peer) *answer.Problem {
 	if g.draining.Load() {
 		return c.problemf(answer.Draining, "", 0, "The gateway is stopping. Connect again and send the same seq.")
 	}
@@ -219,16 +245,7 @@ func (g *Gateway) enter(c *call, peer *door.Peer) *answer.Problem {
 		return c.standing(v, peer)
 	}
 	c.setDevice(&v.Device)
-	if p := c.region(); p != nil {
-		return p
-	}
-	c.peer, c.seat = peer, peer.Seat
-	if kinds, other := c.seat.Came(c.at); kinds != nil {
-		for _, kind := range kinds {
-			g.tell(c, kind, &other, 0)
-		}
-	}
-	return nil
+	return c.region()
 }
 
 // still asks again once the message is there. Its body may have taken as long as bodies may, and a device that was held

@@ -37,7 +37,7 @@ func playGateway() error {
 		return err
 	}
 	cfg := gateway.DefaultConfig()
-	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers, cfg.TrustDomain, cfg.TLS = "127.0.0.1:0", "127.0.0.1:0", []string{o.Broker}, o.TrustDomain, o.TLS
+	cfg.Ops.Listen, cfg.Listen, cfg.MQTT.Listen, cfg.Log.Brokers, cfg.TrustDomain, cfg.TLS = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", []string{o.Broker}, o.TrustDomain, o.TLS
 	cfg.Limits.DeviceMessages, cfg.Limits.DeviceMessagesBurst = 1e6, 1e6
 	p, err := daemon.New(context.Background(), daemon.Settings{Name: "gateway", Config: cfg.Ops, Output: io.Discard})
 	if err != nil {

@@ -121,7 +121,7 @@ func (s *site) start(change func(*gateway.Config)) {
 func (s *site) config() gateway.Config {
 	server := s.ca.Server("server")
 	cfg := gateway.DefaultConfig()
-	cfg.Ops.Listen, cfg.Listen, cfg.Log.Brokers = "127.0.0.1:0", "127.0.0.1:0", []string{s.addr}
+	cfg.Ops.Listen, cfg.Listen, cfg.MQTT.Listen, cfg.Log.Brokers = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", []string{s.addr}
 	cfg.TrustDomain, cfg.Name = gatewaytest.TrustDomain, "gateway-under-test"
 	cfg.TLS.Certificate, cfg.TLS.Key, cfg.TLS.ClientCA = server.Cert, server.Key, s.ca.CA()
 	cfg.WatermarkEvery = time.Hour

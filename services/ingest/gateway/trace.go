@@ -17,7 +17,10 @@ import (
 )
 
 // spans are the two of one request: the server's, and within it the one of the record on its way to the log.
-type spans struct{ server, send trace.Span }
+type spans struct {
+	server, send trace.Span
+	http         bool
+}
 
 // askedTraces is how many traces a second devices can ask for by a sampled traceparent, all together: it is their word
 // that fills our collector. What is above is sampled as any other request.
@@ -41,22 +44,27 @@ func (g *Gateway) trace(c *call, header http.Header) *spans {
 			ctx = theirs
 		}
 	}
-	ctx, server := g.tracer.Start(ctx, "POST "+c.stream.path(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.at))
+	overHTTP, name := c.message == nil, "POST "+c.stream.path()
+	if !overHTTP {
+		name = "PUBLISH " + c.stream.String()
+	}
+	ctx, server := g.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.at))
 	if !server.SpanContext().IsSampled() {
 		server.End()
 		return nil
 	}
-	server.SetAttributes(
-		semconv.HTTPRequestMethodPost, semconv.HTTPRoute(c.stream.path()), semconv.URLScheme("https"), semconv.URLPath(c.stream.path()),
-		attribute.String("muster.device", string(c.device.ID)),
-		attribute.Int("muster.values", c.receipt.Values),
-	)
+	server.SetAttributes(attribute.String("muster.device", string(c.device.ID)), attribute.Int("muster.values", c.receipt.Values))
+	if overHTTP {
+		server.SetAttributes(semconv.HTTPRequestMethodPost, semconv.HTTPRoute(c.stream.path()), semconv.URLScheme("https"), semconv.URLPath(c.stream.path()))
+	} else {
+		server.SetAttributes(semconv.NetworkProtocolName("mqtt"))
+	}
 	topic := c.stream.topic()
 	_, send := g.tracer.Start(ctx, "send "+topic, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("send"),
 		semconv.MessagingDestinationName(topic), semconv.MessagingMessageBodySize(len(c.value)),
 	))
-	return &spans{server, send}
+	return &spans{server, send, overHTTP}
 }
 
 // traceparent is what the record carries (W3C Trace Context, version 00).
@@ -69,7 +77,9 @@ func (s *spans) traceparent() []byte {
 func (s *spans) stored(rec *kgo.Record) {
 	s.send.SetAttributes(semconv.MessagingDestinationPartitionID(strconv.Itoa(int(rec.Partition))), semconv.MessagingKafkaOffset(int(rec.Offset)))
 	s.send.End()
-	s.server.SetAttributes(semconv.HTTPResponseStatusCode(http.StatusOK))
+	if s.http {
+		s.server.SetAttributes(semconv.HTTPResponseStatusCode(http.StatusOK))
+	}
 	s.server.End()
 }
 
@@ -80,7 +90,9 @@ func (s *spans) failed(err error, reason answer.Reason) {
 		span.SetAttributes(semconv.ErrorTypeKey.String(reason.String()))
 		span.SetStatus(codes.Error, "not confirmed")
 	}
-	s.server.SetAttributes(semconv.HTTPResponseStatusCode(reason.Status()))
+	if s.http {
+		s.server.SetAttributes(semconv.HTTPResponseStatusCode(reason.Status()))
+	}
 	s.send.End()
 	s.server.End()
 }

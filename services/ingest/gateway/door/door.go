@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,9 @@ type Settings struct {
 	Desk        *standing.Desk // says who may come in
 	Clones      *clones.Watch  // hears of each connection
 	Registerer  prometheus.Registerer
+	Protocol    string // what is spoken behind this door: a label of its metrics
+	// ALPN are the protocols that a client may ask for in its handshake; one that asks for none comes in.
+	ALPN []string
 }
 
 // Door is a net.Listener whose connections have shaken hands.
@@ -48,7 +52,10 @@ type Door struct {
 	clones   *clones.Watch
 	domain   string
 	limits   Limits
+	alpn     []string
+	spoken   atomic.Pointer[spoken]
 	metrics  *metrics
+	counts   counts // of metrics, this door's
 
 	ready     chan *tls.Conn
 	ctx       context.Context // ends with Close
@@ -67,23 +74,49 @@ type Door struct {
 
 // Open takes connections of ln, which it owns from now on. Close ends it.
 func Open(ln net.Listener, m *Material, s Settings) *Door {
-	l := s.Limits
 	d := &Door{
-		ln: ln, material: m, desk: s.Desk, clones: s.Clones, domain: s.TrustDomain, limits: l, metrics: newMetrics(s.Registerer, m),
-		ready:     make(chan *tls.Conn),
-		shaking:   make(chan struct{}, l.Handshakes),
-		computing: make(chan struct{}, computing),
-		total:     admit.NewBudget(int64(l.Connections)),
-		addresses: share.NewSlots[netip.Prefix](l.PerAddress),
-		knocking:  share.NewSlots[netip.Prefix](l.HandshakesPerAddress),
-		devices:   share.NewSlots[identity.Device](l.PerDevice),
-		conns:     map[identity.Device][]*conn{},
+		material: m, desk: s.Desk, clones: s.Clones, domain: s.TrustDomain, metrics: newMetrics(s.Registerer, m),
+		devices: share.NewSlots[identity.Device](s.Limits.PerDevice),
 	}
 	admits := d.admits
 	m.admits.Store(&admits)
+	return d.open(ln, s.Limits, s.Protocol, s.ALPN)
+}
+
+// Beside opens another door of the same house, for another protocol: a device may hold as many connections through both as
+// through one. All other limits are its own.
+func (d *Door) Beside(ln net.Listener, l Limits, protocol string, alpn []string) *Door {
+	other := &Door{material: d.material, desk: d.desk, clones: d.clones, domain: d.domain, metrics: d.metrics, devices: d.devices}
+	return other.open(ln, l, protocol, alpn)
+}
+
+func (d *Door) open(ln net.Listener, l Limits, protocol string, alpn []string) *Door {
+	d.ln, d.limits, d.alpn, d.counts = ln, l, alpn, d.metrics.of(protocol)
+	d.ready = make(chan *tls.Conn)
+	d.shaking = make(chan struct{}, l.Handshakes)
+	d.computing = make(chan struct{}, computing)
+	d.total = admit.NewBudget(int64(l.Connections))
+	d.addresses = share.NewSlots[netip.Prefix](l.PerAddress)
+	d.knocking = share.NewSlots[netip.Prefix](l.HandshakesPerAddress)
+	d.conns = map[identity.Device][]*conn{}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.wg.Go(d.accept)
 	return d
+}
+
+// spoken is the material's configuration with the protocols of one door.
+type spoken struct{ of, config *tls.Config }
+
+// config is for a new connection. All share one, until the files change.
+func (d *Door) config() *tls.Config {
+	now := d.material.Config()
+	if s := d.spoken.Load(); s != nil && s.of == now {
+		return s.config
+	}
+	s := &spoken{now, now.Clone()}
+	s.config.NextProtos = d.alpn
+	d.spoken.Store(s)
+	return s.config
 }
 
 // Accept gives the next connection, a *tls.Conn. After Close it is net.ErrClosed.
@@ -132,11 +165,17 @@ func (d *Door) RecheckAll() int {
 // end closes those of the list that have nothing more to expect. It is called without the lock, which Close takes.
 func (d *Door) end(list []*conn) (ended int) {
 	for _, c := range list {
-		if v := d.desk.Look(&c.peer.Card); v.Ends() {
-			_ = c.Close() // it is gone either way
-			d.metrics.closed.WithLabelValues(reasonOf(v.Standing)).Inc()
-			ended++
+		v := d.desk.Look(&c.peer.Card)
+		if !v.Ends() {
+			continue
 		}
+		if tell := c.peer.farewell.Load(); tell != nil {
+			(*tell)(v)
+		} else {
+			_ = c.Close() // it is gone either way
+		}
+		d.metrics.closed.WithLabelValues(reasonOf(v.Standing)).Inc()
+		ended++
 	}
 	return ended
 }
@@ -208,12 +247,12 @@ func (d *Door) admit(nc net.Conn) *conn {
 		d.total.Give(1)
 		return refuse(refusedHandshakes)
 	}
-	d.metrics.open.Inc()
+	d.counts.open.Inc()
 	return &conn{Conn: nc, door: d, address: address}
 }
 
 func (d *Door) shake(c *conn) {
-	t := tls.Server(c, d.material.Config())
+	t := tls.Server(c, d.config())
 	c.turn.of = d.computing
 	ctx, cancel := context.WithTimeout(d.ctx, d.limits.HandshakeTimeout)
 	err := t.HandshakeContext(ctx)
@@ -236,7 +275,7 @@ func (d *Door) shake(c *conn) {
 		_ = c.Close() // failed already
 		return
 	}
-	d.metrics.accepted.Inc()
+	d.counts.accepted.Inc()
 	c.identify(t.ConnectionState())
 	select {
 	case d.ready <- t:
@@ -343,7 +382,7 @@ func (c *conn) Close() error {
 		}
 		d.addresses.Give(c.address)
 		d.total.Give(1)
-		d.metrics.open.Dec()
+		d.counts.open.Dec()
 	})
 	return c.err
 }

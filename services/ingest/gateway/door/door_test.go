@@ -99,6 +99,7 @@ func openOn(t *testing.T, l door.Limits, ln net.Listener) *house {
 	h.registry = &registry{state: roster.NewState()}
 	h.Door = door.Open(ln, h.material, door.Settings{
 		TrustDomain: gatewaytest.TrustDomain, Limits: l, Desk: standing.NewDesk(h.registry), Clones: clones.NewWatch(100), Registerer: h.reg,
+		Protocol: "https", ALPN: []string{"h2", "http/1.1"},
 	})
 	done := make(chan struct{})
 	go func() {
@@ -181,7 +182,7 @@ func TestADeviceIsWhoItsCertificateSays(t *testing.T) {
 	if c.ConnectionState().DidResume {
 		t.Error("resumed")
 	}
-	if h.metric(t, "muster_gateway_connections") != 1 || h.metric(t, "muster_gateway_connections_accepted_total") != 1 {
+	if h.metric(t, "muster_gateway_connections", "https") != 1 || h.metric(t, "muster_gateway_connections_accepted_total", "https") != 1 {
 		t.Error("not counted")
 	}
 }
@@ -243,7 +244,7 @@ func TestWhoCannotProveAnythingDoesNotComeIn(t *testing.T) {
 	}
 	eventually(t, "failures are counted and connections gone", func() bool {
 		return h.metric(t, "muster_gateway_handshake_errors_total", "certificate") == 6 &&
-			h.metric(t, "muster_gateway_handshake_errors_total", "protocol") == 1 && h.metric(t, "muster_gateway_connections") == 0
+			h.metric(t, "muster_gateway_handshake_errors_total", "protocol") == 1 && h.metric(t, "muster_gateway_connections", "https") == 0
 	})
 }
 
@@ -344,7 +345,7 @@ func TestOneWhoOnlyKnocksKeepsNobodyOut(t *testing.T) {
 		t.Errorf("an honest one of the same address: %v", err)
 	}
 	last := knock()
-	eventually(t, "all knock", func() bool { return h.metric(t, "muster_gateway_connections") == 101 })
+	eventually(t, "all knock", func() bool { return h.metric(t, "muster_gateway_connections", "https") == 101 })
 	knock()
 	eventually(t, "a refusal", func() bool {
 		return h.metric(t, "muster_gateway_connections_refused_total", "handshakes") == 1
@@ -474,7 +475,7 @@ func TestACertificateThatHasEndedDoesNotOpenTheDoorAndEndsItsConnections(t *test
 				cfg.ClientSessionCache = nil
 			}
 			eventually(t, "both are counted", func() bool {
-				return h.metric(t, "muster_gateway_handshake_errors_total", reason) == 2 && h.metric(t, "muster_gateway_connections") == 1
+				return h.metric(t, "muster_gateway_handshake_errors_total", reason) == 2 && h.metric(t, "muster_gateway_connections", "https") == 1
 			})
 		})
 	}

@@ -69,7 +69,6 @@ func (m *Material) Reload() (changed bool, err error) {
 		Certificates: []tls.Certificate{pair},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    roots,
-		NextProtos:   []string{"h2", "http/1.1"},
 		// A resumed session skips the chain's verification, so a device whose authority was taken away would stay.
 		SessionTicketsDisabled: true,
 		VerifyConnection:       m.verify,

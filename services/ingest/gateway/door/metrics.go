@@ -14,12 +14,22 @@ import (
 )
 
 type metrics struct {
-	open       prometheus.Gauge
-	accepted   prometheus.Counter
+	open       *prometheus.GaugeVec
+	accepted   *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 	closed     *prometheus.CounterVec
 	chatter    prometheus.Counter
+}
+
+// counts are those of one door.
+type counts struct {
+	open     prometheus.Gauge
+	accepted prometheus.Counter
+}
+
+func (m *metrics) of(protocol string) counts {
+	return counts{m.open.WithLabelValues(protocol), m.accepted.WithLabelValues(protocol)}
 }
 
 // Reasons for which a connection is refused before its handshake, and for which handshakes fail.
@@ -68,14 +78,14 @@ func (e *refused) Error() string {
 
 func newMetrics(reg prometheus.Registerer, material *Material) *metrics {
 	m := &metrics{
-		open: prometheus.NewGauge(prometheus.GaugeOpts{
+		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "muster_gateway_connections",
-			Help: "Open connections of devices, those that are shaking hands included.",
-		}),
-		accepted: prometheus.NewCounter(prometheus.CounterOpts{
+			Help: "Open connections of devices, those that are shaking hands included, by what is spoken at the port that they came to.",
+		}, []string{"protocol"}),
+		accepted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_gateway_connections_accepted_total",
-			Help: "Connections that completed their handshake.",
-		}),
+			Help: "Connections that completed their handshake, by what is spoken at the port that they came to.",
+		}, []string{"protocol"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_gateway_connections_refused_total",
 			Help: "Connections closed before their handshake, by the cap they met.",

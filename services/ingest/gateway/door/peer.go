@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"muster.dev/proto/identity"
@@ -25,8 +26,13 @@ type Peer struct {
 	// Crowded: the device holds as many connections as it may, this one is to be refused.
 	Crowded bool
 
-	chatter chatter
+	farewell atomic.Pointer[func(*standing.Verdict)]
+	chatter  chatter
 }
+
+// Farewell has tell end the connection when the registry does, instead of the door, which closes it without a word. It
+// must not wait, may be called again, and has the connection closed soon, whatever its client does.
+func (p *Peer) Farewell(tell func(*standing.Verdict)) { p.farewell.Store(&tell) }
 
 // Account says that a request brought n bytes of the wire, with its frames and headers.
 func (p *Peer) Account(n int64) { p.chatter.account(n) }
