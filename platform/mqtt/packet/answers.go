@@ -69,13 +69,13 @@ func (k *Disconnect) Append(dst []byte, v Version) []byte {
 	var room [128]byte
 	a := appender(room[:0])
 	if k.SessionExpiry != 0 {
-		a.uint32(propSessionExpiry, k.SessionExpiry)
+		a = a.uint32(propSessionExpiry, k.SessionExpiry)
 	}
 	if k.Text != "" {
-		a.text(propReasonString, k.Text)
+		a = a.text(propReasonString, k.Text)
 	}
 	if k.ServerReference != "" {
-		a.text(propServerReference, k.ServerReference)
+		a = a.text(propServerReference, k.ServerReference)
 	}
 	if len(a) == 0 {
 		return append(appendHeader(dst, DISCONNECT, 0, 1), byte(k.Reason))

@@ -33,34 +33,34 @@ func (k *Connack) Append(dst []byte, v Version) []byte {
 	var room [128]byte
 	a := appender(room[:0])
 	if k.SessionExpiry != nil {
-		a.uint32(propSessionExpiry, *k.SessionExpiry)
+		a = a.uint32(propSessionExpiry, *k.SessionExpiry)
 	}
 	if k.ReceiveMaximum != 0 {
-		a.uint16(propReceiveMaximum, k.ReceiveMaximum)
+		a = a.uint16(propReceiveMaximum, k.ReceiveMaximum)
 	}
 	if k.PublishOnly {
 		for _, id := range [...]byte{propRetainAvailable, propWildcards, propSubscriptionIDs, propShared} {
-			a.uint8(id, 0)
+			a = a.uint8(id, 0)
 		}
-		a.uint8(propMaximumQoS, 1)
+		a = a.uint8(propMaximumQoS, 1)
 	}
 	if k.MaximumPacket != 0 {
-		a.uint32(propMaximumPacket, k.MaximumPacket)
+		a = a.uint32(propMaximumPacket, k.MaximumPacket)
 	}
 	if k.TopicAliasMax != 0 {
-		a.uint16(propTopicAliasMax, k.TopicAliasMax)
+		a = a.uint16(propTopicAliasMax, k.TopicAliasMax)
 	}
 	if k.AssignedID != "" {
-		a.text(propAssignedClientID, k.AssignedID)
+		a = a.text(propAssignedClientID, k.AssignedID)
 	}
 	if k.KeepAlive != nil {
-		a.uint16(propServerKeepAlive, *k.KeepAlive)
+		a = a.uint16(propServerKeepAlive, *k.KeepAlive)
 	}
 	if k.Text != "" {
-		a.text(propReasonString, k.Text)
+		a = a.text(propReasonString, k.Text)
 	}
 	if k.ServerReference != "" {
-		a.text(propServerReference, k.ServerReference)
+		a = a.text(propServerReference, k.ServerReference)
 	}
 	dst = appendHeader(dst, CONNACK, 0, 2+varintLen(len(a))+len(a))
 	dst = append(dst, present, byte(k.Reason))

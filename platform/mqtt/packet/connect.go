@@ -200,25 +200,25 @@ func (k *Connect) Append(dst []byte) []byte {
 
 func (k *Connect) appendProperties(a appender) appender {
 	if k.SessionExpiry != 0 {
-		a.uint32(propSessionExpiry, k.SessionExpiry)
+		a = a.uint32(propSessionExpiry, k.SessionExpiry)
 	}
 	if k.ReceiveMaximum != 0 && k.ReceiveMaximum != 65_535 {
-		a.uint16(propReceiveMaximum, k.ReceiveMaximum)
+		a = a.uint16(propReceiveMaximum, k.ReceiveMaximum)
 	}
 	if k.MaximumPacket != 0 {
-		a.uint32(propMaximumPacket, k.MaximumPacket)
+		a = a.uint32(propMaximumPacket, k.MaximumPacket)
 	}
 	if k.TopicAliasMax != 0 {
-		a.uint16(propTopicAliasMax, k.TopicAliasMax)
+		a = a.uint16(propTopicAliasMax, k.TopicAliasMax)
 	}
 	if k.WantResponseInfo {
-		a.uint8(propRequestResponse, 1)
+		a = a.uint8(propRequestResponse, 1)
 	}
 	if k.NoProblemInfo {
-		a.uint8(propRequestProblem, 0)
+		a = a.uint8(propRequestProblem, 0)
 	}
 	if k.AuthMethod != nil {
-		a.text(propAuthMethod, string(k.AuthMethod))
+		a = a.text(propAuthMethod, string(k.AuthMethod))
 	}
 	return a
 }

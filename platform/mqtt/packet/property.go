@@ -148,19 +148,17 @@ func userProperty(raw []byte, name string) ([]byte, bool) {
 	return nil, false
 }
 
-// property appends, each with its identifier.
+// appender is properties that are written, each with its identifier.
 type appender []byte
 
-func (a *appender) uint8(id, v byte) { *a = append(*a, id, v) }
-func (a *appender) uint16(id byte, v uint16) {
-	*a = binary.BigEndian.AppendUint16(append(*a, id), v)
+func (a appender) uint8(id, v byte) appender { return append(a, id, v) }
+func (a appender) uint16(id byte, v uint16) appender {
+	return binary.BigEndian.AppendUint16(append(a, id), v)
 }
-func (a *appender) uint32(id byte, v uint32) {
-	*a = binary.BigEndian.AppendUint32(append(*a, id), v)
+func (a appender) uint32(id byte, v uint32) appender {
+	return binary.BigEndian.AppendUint32(append(a, id), v)
 }
-func (a *appender) text(id byte, v string) {
-	*a = appendText(append(*a, id), v)
-}
-func (a *appender) pair(name, value string) {
-	*a = appendText(appendText(append(*a, propUser), name), value)
+func (a appender) text(id byte, v string) appender { return appendText(append(a, id), v) }
+func (a appender) pair(name, value string) appender {
+	return appendText(appendText(append(a, propUser), name), value)
 }

@@ -118,19 +118,19 @@ func (m *Publish) Append(dst []byte, v Version, user ...Property) []byte {
 	a := appender(room[:0])
 	if v == V5 {
 		if m.Alias != 0 {
-			a.uint16(propTopicAlias, m.Alias)
+			a = a.uint16(propTopicAlias, m.Alias)
 		}
 		if m.ContentType != nil {
 			a = appendText(append(a, propContentType), m.ContentType)
 		}
 		if m.Text {
-			a.uint8(propPayloadFormat, 1)
+			a = a.uint8(propPayloadFormat, 1)
 		}
 		if m.Expiry != 0 {
-			a.uint32(propMessageExpiry, m.Expiry)
+			a = a.uint32(propMessageExpiry, m.Expiry)
 		}
 		for _, u := range user {
-			a.pair(u.Name, u.Value)
+			a = a.pair(u.Name, u.Value)
 		}
 		n += varintLen(len(a)) + len(a)
 	}

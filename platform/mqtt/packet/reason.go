@@ -76,9 +76,10 @@ func (r Reason) Failed() bool { return r >= 0x80 }
 
 // ReturnCode is what 3.1.1's CONNACK says where 5.0's says r: it has six words for all of them.
 func (r Reason) ReturnCode() byte {
-	switch r {
-	case Success:
+	if !r.Failed() {
 		return 0
+	}
+	switch r {
 	case UnsupportedVersion:
 		return 1
 	case BadClientID:
