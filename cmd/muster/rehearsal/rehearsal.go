@@ -15,6 +15,7 @@ import (
 	"muster.dev/cmd/muster/stack"
 	"muster.dev/embedded/clickhouse"
 	"muster.dev/embedded/kafka"
+	"muster.dev/fleet/simulator/fast"
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/principals"
 	"muster.dev/platform/roster"
@@ -98,12 +99,25 @@ func (r *Rehearsal) Warehouse() *warehouse.Warehouse { return r.house }
 // StoreURL is where the store answers, for whoever asks it while it runs.
 func (r *Rehearsal) StoreURL() string { return "http://" + r.engine.Addr() }
 
-// Follow starts what brings the log into the store: the sink and the projection of devices. The topics must be there. It does
-// nothing where there is no store.
-func (r *Rehearsal) Follow() error {
+// Follow makes the tables of the profiles and starts what brings the log into the store: the sink and the projection of devices.
+// The topics must be there. It does nothing where there is no store.
+func (r *Rehearsal) Follow(ctx context.Context, profiles []fast.Profile) error {
 	if r.house == nil {
 		return nil
 	}
+	for _, p := range profiles {
+		table := warehouse.Profile{Name: p.Name}
+		for _, m := range p.Metrics {
+			table.Metrics = append(table.Metrics, warehouse.Metric{Name: m.Name, Kind: m.Kind, Scale: m.Scale})
+		}
+		if err := r.house.EnsureProfile(ctx, table); err != nil {
+			return err
+		}
+	}
+	return r.follow()
+}
+
+func (r *Rehearsal) follow() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	as := func(principal string) (eventlog.Config, error) {

@@ -80,6 +80,9 @@ func (d Dir) instance() (Instance, error) {
 	return i, nil
 }
 
+// WriteJSON puts a value at path as JSON, whole or not at all.
+func WriteJSON(path string, v any) error { return writeJSON(path, v) }
+
 func writeJSON(path string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -24,6 +24,12 @@ type Profile struct {
 	Metrics []event.SchemaMetric
 }
 
+// The generations of the topics on a log that a simulation has made: as the registry counts them.
+const (
+	GenOfTelemetry = 1
+	GenOfEvents    = 2
+)
+
 // member is a device as the gateways know it.
 type member struct {
 	no        uint32

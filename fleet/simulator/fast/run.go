@@ -2,6 +2,8 @@ package fast
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -44,10 +46,20 @@ type Progress struct {
 // Result is what a run did.
 type Result struct {
 	Told    []Told        // by device
+	Numbers []uint32      // in the registry, by device
 	Days    []truth.Count // by cohort, then by day
 	Lines   []truth.Line  // that the world and the lives said
 	Records int64         // on the topics of telemetry and events
 	Sums    [][32]byte    // of each partition of telemetry, then of events
+}
+
+// Sum is over all partitions' sums: the same scenario, seed and beat give the same.
+func (r Result) Sum() string {
+	h := sha256.New()
+	for _, s := range r.Sums {
+		h.Write(s[:])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // slotRecords is about how many records a slot has: enough for large batches, few enough for memory.
@@ -216,6 +228,9 @@ func (r *run) lost(device int, made int64) {
 func (r *run) result() Result {
 	out := Result{Told: r.told, Records: r.records.Load(), Lines: r.World.Truth()}
 	cohorts := len(r.World.Scenario().Cohorts)
+	for i := range r.fleet.members {
+		out.Numbers = append(out.Numbers, r.fleet.members[i].no)
+	}
 	out.Days = make([]truth.Count, cohorts*r.length)
 	for _, l := range r.lots {
 		out.Lines = append(out.Lines, l.lines...)

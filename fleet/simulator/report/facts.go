@@ -9,7 +9,8 @@ type Facts struct {
 	Fast     bool // event time straight onto a log; else real time through the gateway
 	Begins   int64
 	Until    int64
-	Took     time.Duration // of a wall clock
+	Took     time.Duration // by a wall clock, until the last record was on the log
+	Settled  time.Duration // likewise, until the store had it
 	Cohorts  []Cohort
 	Members  []Member
 	Spells   []Spell

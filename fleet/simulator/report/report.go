@@ -14,6 +14,7 @@ type Report struct {
 	Begins   time.Time `json:"begins"`
 	Until    time.Time `json:"until"`
 	Took     float64   `json:"took_s"`
+	Settled  float64   `json:"settled_s"`
 	Speed    float64   `json:"times_real_time"`
 	Cohorts  []Line    `json:"cohorts"`
 	Total    Line      `json:"total"`
@@ -104,7 +105,7 @@ const (
 func Make(f Facts) Report {
 	r := Report{
 		Scenario: f.Scenario, Seed: f.Seed, Mode: "real-time", Begins: time.UnixMilli(f.Begins).UTC(), Until: time.UnixMilli(f.Until).UTC(),
-		Took: f.Took.Seconds(), Total: Line{Cohort: "all"},
+		Took: f.Took.Seconds(), Settled: f.Settled.Seconds(), Total: Line{Cohort: "all"},
 	}
 	if f.Fast {
 		r.Mode = "fast"
