@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"muster.dev/fleet/agent/est"
 	"muster.dev/fleet/agent/ring"
 	"muster.dev/fleet/edge/intake"
 	"muster.dev/fleet/edge/local"
@@ -18,6 +19,8 @@ type Config struct {
 	// Identity is a directory with the edge's ca.pem, cert.pem and key.pem, as `muster device enroll` writes it. It is read again
 	// when it changes.
 	Identity string `yaml:"identity"`
+	// Renew is where the edge's certificate is renewed.
+	Renew Renew `yaml:"renew"`
 	// Data is the directory of what is kept.
 	Data string `yaml:"data"`
 	// Heartbeat is the time between two heartbeats of the edge itself.
@@ -27,6 +30,18 @@ type Config struct {
 	Intake intake.Config `yaml:"intake"`
 	Store  Store         `yaml:"store"`
 	Uplink uplink.Config `yaml:"uplink"`
+}
+
+// Renew is what an operator sets about the renewal of the edge's certificate.
+type Renew struct {
+	// Registry is its base URL on the devices' side, as https://registry.example:8444; empty leaves it to somebody else.
+	Registry string `yaml:"registry"`
+	// Line is the product line's label; empty for none.
+	Line string `yaml:"line"`
+}
+
+func (c Config) est() est.Config {
+	return est.Config{URL: c.Renew.Registry, Line: c.Renew.Line, Dir: c.Identity, Timeout: 30 * time.Second}
 }
 
 // Store is what an operator sets about what is kept.
@@ -57,6 +72,11 @@ func (c Config) Validate() error {
 	}
 	if c.Heartbeat < time.Second {
 		return fmt.Errorf("heartbeat %v: want at least 1s", c.Heartbeat)
+	}
+	if c.Renew.Registry != "" {
+		if err := c.est().Validate(); err != nil {
+			return fmt.Errorf("renew: %w", err)
+		}
 	}
 	for _, part := range []struct {
 		key string

@@ -81,6 +81,9 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Edge, error) {
 
 	p.Go("uplink", e.uplink.Run)
 	p.Go("identity", func(ctx context.Context) error { return e.identity.watch(ctx, e.uplink.Use) })
+	if cfg.Renew.Registry != "" {
+		p.Go("renewal", func(ctx context.Context) error { return e.identity.renew(ctx, cfg.est()) })
+	}
 	p.Go("reports", func(ctx context.Context) error { return reports.run(ctx, cfg.Heartbeat) })
 	p.OnStop("intake", func(context.Context) error { e.intake.Close(); return nil })
 	for _, source := range []intake.Source{e.mqtt} {

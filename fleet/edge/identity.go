@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"muster.dev/fleet/device"
+	"muster.dev/fleet/agent/est"
 	"muster.dev/fleet/edge/uplink"
 )
 
@@ -19,7 +19,7 @@ type keeper struct {
 	log *slog.Logger
 
 	mu    sync.Mutex // over those below
-	id    device.Identity
+	id    est.Identity
 	stamp string
 }
 
@@ -32,7 +32,7 @@ func openIdentity(dir string, log *slog.Logger) (*keeper, error) {
 // read says whether there is another identity than before.
 func (k *keeper) read() (changed bool, err error) {
 	stamp := ""
-	for _, name := range []string{"ca.pem", "cert.pem", "key.pem"} {
+	for _, name := range []string{est.CAFile, est.CertFile, est.KeyFile} {
 		info, err := os.Stat(filepath.Join(k.dir, name))
 		if err != nil {
 			return false, fmt.Errorf("identity: %w", err)
@@ -44,7 +44,7 @@ func (k *keeper) read() (changed bool, err error) {
 	if stamp == k.stamp {
 		return false, nil
 	}
-	id, err := device.LoadIdentity(k.dir)
+	id, err := est.Load(k.dir)
 	if err != nil {
 		return false, err
 	}
@@ -102,5 +102,18 @@ func (k *keeper) ready() error {
 	if end := k.ends(); time.Now().After(end) {
 		return fmt.Errorf("the edge's certificate has ended on %s: enrol it again", end.UTC().Format(time.RFC3339))
 	}
+	return nil
+}
+
+// renew renews the identity in time. The new one is found where it is written.
+func (k *keeper) renew(ctx context.Context, cfg est.Config) error {
+	k.mu.Lock()
+	current := k.id
+	k.mu.Unlock()
+	est.Keep(ctx, cfg, current, func(next est.Identity) {
+		k.log.Info("the edge's certificate is renewed", "until", next.Leaf().NotAfter.UTC().Format(time.RFC3339))
+	}, func(err error, wait time.Duration) {
+		k.log.Warn("the edge's certificate is not renewed yet", "error", err, "again_in", wait.Round(time.Second).String())
+	})
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"mime"
 	"strconv"
 
+	"github.com/vmihailenco/msgpack/v5"
+
 	"muster.dev/fleet/edge/parcel"
 	"muster.dev/fleet/edge/rule"
 	"muster.dev/proto/batch"
@@ -55,10 +57,48 @@ func read(m *Message, nowMS int64) (said, error) {
 	if !ok {
 		return said{}, errForm
 	}
+	if named := names(form, m.Body); named != nil && named != string(m.Device) {
+		return said{}, &batch.Error{Code: batch.Unprocessable, Field: "device", Detail: "names another device than the topic: leave the field out, or publish as that device"}
+	}
 	if m.Stream == parcel.Events {
 		return readEvents(form, m.Body)
 	}
 	return readTelemetry(form, m.Body, nowMS)
+}
+
+// names is whose an easy body says that it is; nil is that it does not, or cannot be read.
+func names(form parcel.Form, body []byte) any {
+	const field = "device"
+	if form == parcel.Compact || !bytes.Contains(body, []byte(field)) {
+		return nil
+	}
+	if form == parcel.JSON {
+		var top struct {
+			Device any `json:"device"`
+		}
+		_ = json.Unmarshal(body, &top) // who reads it next says what is wrong with it
+		return top.Device
+	}
+	if batch.Scan(body, batch.DefaultLimits()) != nil {
+		return nil
+	}
+	d := msgpack.NewDecoder(bytes.NewReader(body))
+	n, err := d.DecodeMapLen()
+	for range max(n, 0) {
+		if err != nil {
+			return nil
+		}
+		var key string
+		if key, err = d.DecodeString(); err != nil {
+			return nil
+		}
+		if key == field {
+			v, _ := d.DecodeInterface()
+			return v
+		}
+		err = d.Skip()
+	}
+	return nil
 }
 
 func readEvents(form parcel.Form, body []byte) (said, error) {

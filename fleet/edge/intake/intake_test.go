@@ -235,14 +235,18 @@ func TestWhatCannotBeStoredIsRefusedAtOnce(t *testing.T) {
 			`{"a":1,"b":2}`:         Unprocessable,
 			`{"temp_c":{"deep":1}}`: Unprocessable,
 			"\x98\x01":              Malformed,
-			`{"x":"` + strings.Repeat("y", 2<<10) + `"}`: TooLarge,
+			`{"x":"` + strings.Repeat("y", 2<<10) + `"}`:                                TooLarge,
+			`{"device":"kiln-1","readings":[{"ts":1,"metrics":{"x":1}}]}`:               Unprocessable,
+			`{"device":7,"readings":[{"ts":1,"metrics":{"x":1}}]}`:                      Unprocessable,
+			`{"device":"boiler-7","readings":[{"ts":2,"metrics":{"x":1}}]}`:             Stored,
+			"\x82\xa8readings\x91\x82\xa2ts\x01\xa7metrics\x81\xa1x\x01\xa6device\xa1x": Unprocessable,
 			`{"noise":1}`: Stored,
 		} {
 			if v := d.one("boiler-7", parcel.Telemetry, body); v.Outcome != want || (v.Text == "") != (want == Stored) {
 				t.Errorf("%.60q: %+v, want %v", body, v, want)
 			}
 		}
-		if d.dropped != 1 || len(d.kept) != 1 {
+		if d.dropped != 1 || len(d.kept) != 2 {
 			t.Errorf("%d readings dropped, %d messages kept", d.dropped, len(d.kept))
 		}
 		if v := d.one("stranger", parcel.Telemetry, `{"x":1}`); v.Outcome != NotAllowed {

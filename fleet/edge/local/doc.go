@@ -5,8 +5,8 @@
 // file knows. Those speak for the device of their own name, and for others when they are listed as speakers, as a
 // local broker or a collector is. Nothing else listens on a network unless the configuration says so in as many words.
 //
-// Topics: telemetry and events are the client's own; telemetry/{device} and events/{device} are another's. Aliases are t and e,
-// t//{device} and e//{device}, and v1/devices/me/telemetry.
+// Topics: telemetry and events are the client's own; telemetry/{device} and events/{device} are another's. Aliases are Hono's, t,
+// t//{device} and e for events, and v1/devices/me/telemetry.
 //
 // PUBACK means that the message is on the edge's disk. What is refused is said by its reason code to a client of 5.0, and
 // to one of 3.1.1, which has no words for it, by the end of the connection.

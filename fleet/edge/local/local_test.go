@@ -177,7 +177,7 @@ func reason(err error) packet.Reason {
 func TestATopicSaysWhoseMessageItIs(t *testing.T) {
 	s := open(t, nil)
 	p := s.must(publisher.Options{ClientID: "boiler-7"})
-	for _, topic := range []string{"telemetry", "t", "v1/devices/me/telemetry", "telemetry/kiln-1", "t//kiln-1"} {
+	for _, topic := range []string{"telemetry", "t", "v1/devices/me/telemetry", "telemetry/kiln-1", "t//kiln-1", "t/default/kiln-1"} {
 		if err := publish(t, p, topic, `{"x":1}`); err != nil {
 			t.Errorf("%s: %v", topic, err)
 		}
@@ -187,7 +187,7 @@ func TestATopicSaysWhoseMessageItIs(t *testing.T) {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}
-	want := "telemetry/boiler-7 telemetry/boiler-7 telemetry/boiler-7 telemetry/kiln-1 telemetry/kiln-1 events/boiler-7 events/boiler-7 events/kiln-1 events/kiln-1"
+	want := "telemetry/boiler-7 telemetry/boiler-7 telemetry/boiler-7 telemetry/kiln-1 telemetry/kiln-1 telemetry/kiln-1 events/boiler-7 events/boiler-7 events/kiln-1 events/kiln-1"
 	if got := s.has(); got != want {
 		t.Errorf("kept %s", got)
 	}

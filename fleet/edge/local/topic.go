@@ -20,7 +20,7 @@ func parseTopic(topic string) (device identity.Device, s parcel.Stream, ok bool)
 		s = parcel.Events
 	case "t":
 		hono = true
-	case "e":
+	case "e", "event":
 		s, hono = parcel.Events, true
 	default:
 		return "", 0, false
@@ -28,8 +28,9 @@ func parseTopic(topic string) (device identity.Device, s parcel.Stream, ok bool)
 	if !more {
 		return "", s, true
 	}
-	if hono { // t//{device}: between the slashes there could be a tenant, and there is one fleet
-		if rest, ok = strings.CutPrefix(rest, "/"); !ok {
+	if hono { // t//{device}, or with a tenant between the slashes, of which there is one
+		var tenant string
+		if tenant, rest, ok = strings.Cut(rest, "/"); !ok || tenant != "" && tenant != "default" {
 			return "", 0, false
 		}
 	}

@@ -16,7 +16,8 @@ func (u *Uplink) forbid(l *lane, a answer, now time.Time) Refused {
 	l.why = fmt.Sprintf("the gateway does not let this edge speak for device %s: %s", l.device, a.detail)
 	l.due = now.Add(u.jitter(u.cfg.AskAgain))
 	lost := Refused{Device: l.device, Status: a.status, Reason: a.reason, Detail: a.detail}
-	if now.Sub(l.since) < u.cfg.Grace {
+	// Of a device in quarantine the gateway says to keep what is there.
+	if a.reason == "quarantined" || now.Sub(l.since) < u.cfg.Grace {
 		return lost
 	}
 	lost.Messages = len(l.queue) + len(l.aside)

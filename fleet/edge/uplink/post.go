@@ -102,8 +102,6 @@ func judge(status int, h http.Header, text []byte, own bool) answer {
 		a.fate, a.duplicate, a.faults = stored, p.Duplicate, p.Faults
 	case http.StatusForbidden:
 		switch {
-		case p.Reason == "device-mismatch":
-			a.fate = refused
 		case own || p.Field == "certificate" || p.Reason == "":
 			a.fate = barred
 		default:

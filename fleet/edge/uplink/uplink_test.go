@@ -269,7 +269,7 @@ func TestWhatCanNeverBeStoredIsLetGoAndReported(t *testing.T) {
 			return 422, map[string]any{"reason": "unprocessable", "detail": "x is bad"}
 		}
 		if body == "3" {
-			return 403, map[string]any{"reason": "device-mismatch"}
+			return 409, map[string]any{"reason": "conflict"}
 		}
 		return 200, nil
 	})
@@ -284,7 +284,7 @@ func TestWhatCanNeverBeStoredIsLetGoAndReported(t *testing.T) {
 	if got := g.has(); !slices.Equal(got, []string{"/v1/telemetry/d-1 1", "/v1/telemetry/d-1 4"}) {
 		t.Errorf("stored %q", got)
 	}
-	if l.lost("unprocessable") != 1 || l.lost("device-mismatch") != 1 || l.lost("unreadable") != 1 {
+	if l.lost("unprocessable") != 1 || l.lost("conflict") != 1 || l.lost("unreadable") != 1 {
 		t.Errorf("%+v", l.refused)
 	}
 }
@@ -294,7 +294,7 @@ func TestADeviceThatTheEdgeMayNotSpeakForStopsNobodyElse(t *testing.T) {
 	l := open(t, g, ring.OldestFirst, func(c *Config) { c.Grace = 24 * time.Hour })
 	g.answers(func(path, _ string) (int, map[string]any) {
 		if path == "/v1/telemetry/stranger" {
-			return 403, map[string]any{"reason": "not-acting", "detail": "it may not", "field": "device"}
+			return 403, map[string]any{"reason": "device-mismatch", "detail": "it may not", "field": "device"}
 		}
 		return 200, nil
 	})
@@ -326,7 +326,7 @@ func TestAfterItsTimeWhatIsForbiddenIsLetGoAndOneMessageAsksAgain(t *testing.T) 
 	may := false
 	g.answers(func(string, string) (int, map[string]any) {
 		if !may {
-			return 403, map[string]any{"reason": "not-acting"}
+			return 403, map[string]any{"reason": "device-mismatch"}
 		}
 		return 200, nil
 	})
@@ -335,8 +335,8 @@ func TestAfterItsTimeWhatIsForbiddenIsLetGoAndOneMessageAsksAgain(t *testing.T) 
 	}
 	l.run()
 	l.empty()
-	if l.lost("not-acting") != 40 {
-		t.Errorf("%d messages were reported: %+v", l.lost("not-acting"), l.refused)
+	if l.lost("device-mismatch") != 40 {
+		t.Errorf("%d messages were reported: %+v", l.lost("device-mismatch"), l.refused)
 	}
 	g.mu.Lock()
 	may = true
@@ -347,6 +347,26 @@ func TestAfterItsTimeWhatIsForbiddenIsLetGoAndOneMessageAsksAgain(t *testing.T) 
 	}
 	l.put("stranger", "41")
 	l.eventually("it stays forbidden", func() bool { return len(g.has()) == 1 && l.State().Forbidden == 0 })
+}
+
+// An operator has isolated a device, and may let it go again: the gateway says itself that its messages are to be kept.
+func TestWhatIsInQuarantineIsKept(t *testing.T) {
+	g := serve(t)
+	l := open(t, g, ring.OldestFirst, nil)
+	g.answers(func(string, string) (int, map[string]any) {
+		return 403, map[string]any{"reason": "quarantined", "field": "device"}
+	})
+	for i := range 40 {
+		l.put("d-1", fmt.Sprint(i+1))
+	}
+	l.run()
+	l.eventually("it is not asked again", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.asked > 5 })
+	if l.Forbids("d-1") == "" {
+		t.Error("more of it is taken")
+	}
+	g.answers(func(string, string) (int, map[string]any) { return 200, nil })
+	l.empty()
+	inOrder(t, g.has(), 40)
 }
 
 func TestARefusedCertificateKeepsEverything(t *testing.T) {
