@@ -25,7 +25,7 @@ type Header struct {
 	Devices  int    `json:"devices"` // that there ever are
 }
 
-// Kinds of lines. What each says in detail stands in docs/writing-a-scenario.md.
+// Kinds of lines, beside those of the scenario's faults, which are named as there. What each says in detail stands in docs/writing-a-scenario.md.
 const (
 	Enrolled     = "enrolled"      // device; detail: region, site, firmware, replaces
 	Left         = "left"          // device; detail: cause (churn, replaced, retired, revoked)
@@ -46,10 +46,6 @@ const (
 	Knocking     = "knocking"      // device, at to until; detail: every
 	Rollout      = "rollout"       // cohort, at to until; detail: firmware, stages
 	Stage        = "stage"         // cohort, at to until; detail: rollout, stage, share, devices
-	Fault        = "fault"         // what the scenario's faults say; detail: fault, kind, and its own
-	Anomaly      = "anomaly"       // cohort, devices, at to until; detail: metric, kind, by
-	CostSpike    = "cost-spike"    // cohort, devices, at to until; detail: metric, rate
-	Clone        = "clone"         // cohort, devices, at to until
 	SiteOutage   = "site-outage"   // cohort, at to until; detail: site
 	Expected     = "expected"      // cohort, at to until, a day: Count in detail
 	SleepPlanned = "planned-sleep" // cohort; detail: every, from, for

@@ -3,10 +3,12 @@ package world
 import (
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/simulator/truth"
+	"muster.dev/proto/batch"
 )
 
 // World is a scenario under a seed. It is not changed after New, and may be used by many at once.
@@ -16,6 +18,15 @@ type World struct {
 	begins  int64 // Unix ms
 	until   int64
 	devices []Device
+	numbers []int // by cohort: the last in an id
+
+	cohorts  []cohort
+	versions []version
+	faults   []lot
+	power    [][][]window // of site outages, by cohort and site
+	rollouts []wave
+
+	builders sync.Pool // of *batch.Builder
 }
 
 // Device is one device that there is at some time.
@@ -29,25 +40,28 @@ type Device struct {
 	Leaves   int64  // Unix ms from which it is no more; Never is to the end
 	Revoked  bool   // it leaves because its identity is revoked, and may go on knocking
 	Replaces string // id of the device whose place it takes
+
+	cause string // for which it leaves
 }
 
 // Never is after all times.
 const Never = math.MaxInt64
 
-// New makes the world. It fails only if the scenario was not made by scenario.Parse.
+// New makes the world. The scenario is one that scenario.Parse has taken; it fails if that makes too many devices.
 func New(s *scenario.Scenario, seed uint64) (*World, error) {
 	if len(s.Cohorts) == 0 || s.Lasts <= 0 {
 		return nil, fmt.Errorf("scenario %q has no cohort or no length", s.Name)
 	}
-	w := &World{s: s, seed: seed, begins: s.Begins.UnixMilli()}
+	w := &World{s: s, seed: seed, begins: s.Begins.UnixMilli(), numbers: make([]int, len(s.Cohorts))}
 	w.until = w.begins + s.Lasts.Milliseconds()
-	for ci := range s.Cohorts {
-		c := &s.Cohorts[ci]
-		for n := range c.Devices {
-			w.devices = append(w.devices, Device{Index: len(w.devices), ID: fmt.Sprintf(c.ID, n+1), Cohort: ci,
-				Site: n % c.Sites, Firmware: c.Firmware, Joins: w.begins, Leaves: Never})
-		}
+	w.builders.New = func() any { return batch.NewBuilder() }
+	if err := w.people(); err != nil {
+		return nil, err
 	}
+	w.lots()
+	w.sites()
+	w.waves()
+	w.plan()
 	return w, nil
 }
 
@@ -65,9 +79,6 @@ func (w *World) Until() int64 { return w.until }
 
 // Devices lists all devices that there ever are, in order of index: those of the beginning first. It is the world's own.
 func (w *World) Devices() []Device { return w.devices }
-
-// Truth is what happened that is no single device's own: rollouts, faults, outages. The caller adds what lives say.
-func (w *World) Truth() []truth.Line { return nil }
 
 // Header is the truth file's.
 func (w *World) Header() truth.Header {
@@ -93,9 +104,6 @@ const (
 	SinkStalled                    // what is on the log is stored later; lives deliver as ever
 	RegionCutOff                   // the region's gateway hears nobody and writes its watermarks; lives deliver nothing
 )
-
-// Outages lists what of our own side stands still, by time, for drivers that write watermarks or stop sinks.
-func (w *World) Outages() []Outage { return nil }
 
 // Day is the number of the scenario's day in which an instant lies, from 0. Days are counted from the beginning.
 func (w *World) Day(at int64) int { return int((at - w.begins) / (24 * time.Hour).Milliseconds()) }

@@ -1,0 +1,262 @@
+package world
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"muster.dev/fleet/scenario"
+	"muster.dev/fleet/simulator/truth"
+)
+
+// cohort is what all lives of a cohort read and none writes.
+type cohort struct {
+	*scenario.Cohort
+	interval  int64
+	jitter    int64
+	version   uint16
+	metrics   []metric
+	messages  int      // in an interval: a message holds so many steps and no more
+	cuts      []outage // of the region, in order of time
+	sleep     struct{ every, from, length int64 }
+	latency   float64
+	keeps     int64
+	reconnect int64
+}
+
+// outage of the far side, as a cohort's devices meet it.
+type outage struct {
+	from, until int64
+}
+
+type metricKind uint8
+
+const (
+	gauge metricKind = iota
+	float
+	counter
+	toggle
+	state
+)
+
+var metricKinds = map[string]metricKind{"": gauge, "gauge": gauge, "float": float, "counter": counter, "switch": toggle, "state": state}
+
+// metric is a metric's model in the form in which it is computed.
+type metric struct {
+	*scenario.Metric
+	kind     metricKind
+	steps    int   // values in an interval
+	each     int64 // only each so many intervals
+	pow      float64
+	scale    uint8
+	min, max float64
+	drift    float64 // a ms
+	stays    float64 // ms
+	keep     float64 // of the walk, from one value to the next
+	grow     float64
+	shared   []float64
+	follows  follow
+}
+
+type follow uint8
+
+const (
+	followsNothing follow = iota
+	followsRadio
+	followsBattery
+	followsUptime
+)
+
+var follows = map[string]follow{"": followsNothing, "radio": followsRadio, "battery": followsBattery, "uptime": followsUptime}
+
+// version is a firmware version and how it behaves; nil is well.
+type version struct {
+	name string
+	f    *scenario.Firmware
+}
+
+func (w *World) versionOf(name string) uint16 {
+	i := slices.IndexFunc(w.versions, func(v version) bool { return v.name == name })
+	if i < 0 {
+		w.versions = append(w.versions, version{name, w.s.FirmwareNamed(name)})
+		i = len(w.versions) - 1
+	}
+	return uint16(i)
+}
+
+// Bounds of a message, well under the wire's.
+const (
+	maxSteps  = 900
+	maxValues = 9_000
+)
+
+func (w *World) plan() {
+	w.cohorts = make([]cohort, len(w.s.Cohorts))
+	for i := range w.s.Cohorts {
+		c := &w.cohorts[i]
+		c.Cohort = &w.s.Cohorts[i]
+		c.interval = max(1, c.Interval.Milliseconds())
+		c.jitter = int64(float64(c.Jitter) * float64(c.interval))
+		c.version = w.versionOf(c.Firmware)
+		c.latency = float64(c.Radio.Latency.Milliseconds())
+		c.keeps, c.reconnect = c.Radio.Keeps.Milliseconds(), c.Radio.Reconnect.Milliseconds()
+		if s := c.Sleep; s != nil {
+			c.sleep.every, c.sleep.from, c.sleep.length = s.Every.Milliseconds(), int64(s.From)/1e6, s.For.Milliseconds()
+		}
+		c.metrics = make([]metric, len(c.Metrics))
+		for j := range c.Metrics {
+			c.metrics[j] = w.metric(i, j)
+		}
+		for _, o := range w.Outages() {
+			if o.Kind != SinkStalled && (o.Region == "" || o.Region == c.Region) {
+				c.cuts = append(c.cuts, outage{o.At, o.Until})
+			}
+		}
+		c.cuts = merge(c.cuts)
+	}
+	for i := range w.s.Rollouts {
+		w.rollouts[i].version = w.versionOf(w.s.Rollouts[i].Firmware)
+	}
+}
+
+// merge makes one of outages that touch.
+func merge(in []outage) (out []outage) {
+	slices.SortFunc(in, func(a, b outage) int { return cmp.Compare(a.from, b.from) })
+	for _, o := range in {
+		if n := len(out); n > 0 && o.from <= out[n-1].until {
+			out[n-1].until = max(out[n-1].until, o.until)
+			continue
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// within gives the end of the outage in which an instant lies.
+func within(all []outage, at int64) (until int64, is bool) {
+	for i := range all {
+		if at < all[i].from {
+			return 0, false
+		}
+		if at < all[i].until {
+			return all[i].until, true
+		}
+	}
+	return 0, false
+}
+
+func (w *World) metric(ci, mi int) metric {
+	c, m := w.s.Cohorts[ci], &w.s.Cohorts[ci].Metrics[mi]
+	out := metric{Metric: m, kind: metricKinds[m.Kind], steps: 1, each: 1, scale: uint8(m.Decimals), min: math.Inf(-1), max: math.Inf(1)}
+	if every := m.Every; every > 0 && every < c.Interval {
+		out.steps = int(c.Interval / every)
+	} else if every > 0 {
+		out.each = int64(every / c.Interval)
+	}
+	out.pow = math.Pow10(m.Decimals)
+	out.drift, out.stays = float64(m.Model.Drift)/dayMS, float64(m.Stays.Milliseconds())
+	out.follows = follows[m.Model.Follows]
+	if m.Model.Walk > 0 {
+		out.keep = math.Exp(-float64(int64(c.Interval.Milliseconds())*out.each/int64(out.steps)) / walkMS)
+		out.grow = m.Model.Walk * math.Sqrt(1-float64(out.keep*out.keep))
+	}
+	if m.Min != nil {
+		out.min = *m.Min
+	}
+	if m.Max != nil {
+		out.max = *m.Max
+	}
+	if m.Model.Together > 0 {
+		d := roll(w.seed, forShared, ci, mi)
+		out.shared = make([]float64, (w.until-w.begins)/w.grid()+3)
+		keep := math.Exp(-float64(w.grid()) / dayMS)
+		grow := m.Model.Together * math.Sqrt(1-float64(keep*keep))
+		x := m.Model.Together * d.norm()
+		for i := range out.shared {
+			out.shared[i] = x
+			x = float64(keep*x) + float64(grow*d.norm())
+		}
+	}
+	return out
+}
+
+// walkMS is how soon a walk forgets: e-fold in six hours.
+const walkMS = dayMS / 4
+
+// grid is the time between two points of what devices share: ten minutes, or more in scenarios of years.
+func (w *World) grid() int64 { return max(10*60*1000, (w.until-w.begins)/100_000) }
+
+// Outages lists what of our own side stands still, by time, for drivers that write watermarks or stop sinks.
+func (w *World) Outages() []Outage {
+	var out []Outage
+	for i := range w.s.Faults {
+		f := &w.s.Faults[i]
+		o := Outage{At: w.begins + f.At.Milliseconds(), Until: w.until}
+		if f.For > 0 {
+			o.Until = min(w.until, o.At+f.For.Milliseconds())
+		}
+		switch {
+		case f.GatewayOutage != nil:
+			o.Kind, o.Region = GatewayDown, f.GatewayOutage.Region
+		case f.RegionOutage != nil:
+			o.Kind, o.Region = RegionCutOff, f.RegionOutage.Region
+		case f.PipelineStall != nil && f.PipelineStall.Stage == "log":
+			o.Kind = LogStalled
+		case f.PipelineStall != nil:
+			o.Kind = SinkStalled
+		default:
+			continue
+		}
+		out = append(out, o)
+	}
+	slices.SortStableFunc(out, func(a, b Outage) int { return cmp.Compare(a.At, b.At) })
+	return out
+}
+
+// due is how many messages a device would have made from a time to another at its interval, outside planned sleep.
+func (c *cohort) due(from, until int64) int64 {
+	if until <= from {
+		return 0
+	}
+	return (until - from - c.asleep(from, until)) / c.interval
+}
+
+// asleep is how much of a time is planned sleep.
+func (c *cohort) asleep(from, until int64) int64 {
+	if c.sleep.length == 0 {
+		return 0
+	}
+	upTo := func(at int64) int64 {
+		k, rest := at/c.sleep.every, at%c.sleep.every
+		// Sleep that goes over the period's end is the next period's beginning.
+		over := max(0, c.sleep.from+c.sleep.length-c.sleep.every)
+		return k*c.sleep.length + min(rest, over) + max(0, min(rest, c.sleep.from+c.sleep.length)-max(c.sleep.from, over))
+	}
+	return upTo(until) - upTo(from)
+}
+
+// wakes gives when a sleep ends; it is at itself if there is none.
+func (c *cohort) wakes(at int64) int64 {
+	if c.sleep.length == 0 {
+		return at
+	}
+	begin := at - at%c.sleep.every + c.sleep.from
+	if begin > at {
+		begin -= c.sleep.every
+	}
+	if end := begin + c.sleep.length; at < end {
+		return end
+	}
+	return at
+}
+
+// lines of a cohort's truth that need nobody's life.
+func (w *World) plannedSleep(out []truth.Line) []truth.Line {
+	for i := range w.cohorts {
+		if c := &w.cohorts[i]; c.sleep.length > 0 {
+			out = append(out, truth.Line{At: truth.Time(w.begins), Until: truth.Time(w.until), Kind: truth.SleepPlanned, Cohort: c.Name,
+				Detail: map[string]any{"every_ms": c.sleep.every, "from_ms": c.sleep.from, "for_ms": c.sleep.length}})
+		}
+	}
+	return out
+}
