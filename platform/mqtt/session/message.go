@@ -33,7 +33,7 @@ const (
 // Answer is what the handler says of a message. Of QoS 0 nothing is told to the client, but the connection ends where it says so.
 type Answer struct {
 	Kind   Kind
-	Reason packet.Reason // of Refused and Unsure; 0: 0x83 and 0x89
+	Reason packet.Reason // of Refused and Unsure; 0: 0x83 and 0x89. A client is told the next best of those that its packet may have
 	Text   string        // for the client's owner
 	HangUp bool          // the connection ends after the answer, for the same reason
 }

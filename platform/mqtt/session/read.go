@@ -308,9 +308,9 @@ func (c *Conn) lastWords() bool {
 	}
 	last := b.b[:n]
 	if c.let && c.version == packet.V5 {
-		d := packet.Disconnect{Reason: why.Reason, Text: why.Text[:min(len(why.Text), 256)], ServerReference: refer}
+		d := packet.Disconnect{Reason: farewell(why.Reason), Text: why.Text[:min(len(why.Text), 256)], ServerReference: refer}
 		if 12+len(d.Text)+len(refer) > c.most {
-			d = packet.Disconnect{Reason: why.Reason}
+			d = packet.Disconnect{Reason: d.Reason}
 		}
 		if c.most >= 4 {
 			last = d.Append(last, packet.V5)

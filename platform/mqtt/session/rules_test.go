@@ -17,7 +17,8 @@ var broken = []struct {
 	v311   string // "" is: there is no such thing
 	reason packet.Reason
 }{
-	{"SUBSCRIBE of eight bytes that ends inside its filter", "\x82\x06\x00\x01\x00\x00\xff\x61", "\x82\x06\x00\x01\x00\xff\x61\x62", packet.MalformedPacket},
+	{"SUBSCRIBE of eight bytes that ends before its options", "\x82\x06\x00\x01\x00\x00\x01a", "\x82\x05\x00\x01\x00\x01a", packet.MalformedPacket},
+	{"SUBSCRIBE that ends inside its filter", "\x82\x06\x00\x01\x00\x00\xff\x61", "\x82\x06\x00\x01\x00\xff\x61\x62", packet.MalformedPacket},
 	{"SUBSCRIBE that ends inside its properties", "\x82\x04\x00\x01\x7f\x26", "", packet.MalformedPacket},
 	{"SUBSCRIBE of nothing", "\x82\x00", "\x82\x00", packet.MalformedPacket},
 	{"SUBSCRIBE without filters", "\x82\x03\x00\x01\x00", "\x82\x02\x00\x01", packet.ProtocolError},

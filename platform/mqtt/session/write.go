@@ -40,7 +40,7 @@ func (c *Conn) answer(qos byte, id uint16, a Answer) {
 		c.forget(id)
 		hangUp = true
 	default:
-		c.puback(packet.Puback{ID: id, Reason: reason, Text: a.Text})
+		c.puback(packet.Puback{ID: id, Reason: refusal(reason), Text: a.Text})
 	}
 	if hangUp && c.state == live {
 		c.state, c.why = leaving, Ended{By: ByServer, Reason: farewell(reason), Text: a.Text}
@@ -57,15 +57,30 @@ func (c *Conn) answer(qos byte, id uint16, a Answer) {
 	}
 }
 
-// farewell is the reason of a DISCONNECT for a reason of a PUBACK: not all of them are for both.
+// farewell is the reason of a DISCONNECT where r is why: not every reason is for every packet, and there are clients who see to it.
 func farewell(r packet.Reason) packet.Reason {
-	switch r {
-	case packet.Success:
+	switch {
+	case !r.Failed(), r == packet.Banned:
 		return packet.AdministrativeAction
-	case packet.PacketIDInUse, packet.PacketIDNotFound:
+	case r == packet.PacketIDInUse, r == packet.PacketIDNotFound:
 		return packet.ProtocolError
+	case r == packet.ServerUnavailable:
+		return packet.ServerBusy
+	case r == packet.UnsupportedVersion, r == packet.BadClientID, r == packet.BadUserOrPassword, r == packet.BadAuthMethod:
+		return packet.NotAuthorized
+	case r > packet.WildcardNotSupported:
+		return packet.ImplementationSpecific
 	}
 	return r
+}
+
+// refusal is the same for a PUBACK.
+func refusal(r packet.Reason) packet.Reason {
+	switch r {
+	case packet.Unspecified, packet.NotAuthorized, packet.TopicNameInvalid, packet.QuotaExceeded, packet.PayloadFormatInvalid:
+		return r
+	}
+	return packet.ImplementationSpecific
 }
 
 func (c *Conn) puback(k packet.Puback) {
