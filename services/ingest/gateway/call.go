@@ -32,7 +32,8 @@ type call struct {
 	device *roster.Device // never nil; not to be written to
 	seat   *clones.Seat   // nil until it is known who asks
 	hangUp bool
-	named  string // the other device that the body names, of a DeviceMismatch
+	acting
+	named string // the other device that the body names, of a DeviceMismatch
 	heading
 
 	reader body.Reader
@@ -51,10 +52,13 @@ type call struct {
 
 	record  kgo.Record
 	key     []byte
-	headers [3]kgo.RecordHeader
+	headers [4]kgo.RecordHeader
 	stamp   [8]byte
 	number  [10]byte // the schema's id in decimal
 	flight  recent.Flight
+	derived bool // its key in the window is made of its content, see derive
+	content recent.Key
+	place   int // among those of one body, see chorus
 	// Of MQTT.
 	message       *session.Message
 	topic         topic.Topic
@@ -96,6 +100,7 @@ func (c *call) begin(s stream) {
 	c.holders.Store(1)
 	c.heading, c.at = heading{stream: s}, time.Now()
 	c.peer, c.device, c.seat, c.hangUp = nil, &nobody, nil, false
+	c.agent, c.derived = nil, false
 	c.keyed, c.boot, c.seq, c.schema = false, 0, 0, nil
 	c.traced, c.waiter = nil, nil
 	c.message, c.topic, c.working, c.handed = nil, topic.Topic{}, false, false

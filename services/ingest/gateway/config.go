@@ -86,7 +86,8 @@ type Limits struct {
 	DeviceMessagesBurst float64 `yaml:"device_messages_burst"`
 	DeviceBytes         float64 `yaml:"device_bytes"` // a second
 	DeviceBytesBurst    float64 `yaml:"device_bytes_burst"`
-	Devices             int     `yaml:"devices"` // whose rates are remembered
+	AgentFactor         float64 `yaml:"agent_factor"` // so many times a device's, for all that one sends who speaks for others
+	Devices             int     `yaml:"devices"`      // whose rates are remembered
 	RecentKeys          int     `yaml:"recent_keys"`
 
 	BufferedRecords int `yaml:"buffered_records"` // that wait for the log
@@ -118,7 +119,7 @@ func DefaultConfig() Config {
 			HeaderTimeout: 5 * time.Second, BodyTimeout: 15 * time.Second, IdleTimeout: time.Minute, HeaderBytes: 16 << 10, Streams: 64,
 			Requests: 8_192, BytesInFlight: 64 << 20,
 			Compressed: 1 << 20, Body: 4 << 20, Ratio: 50, MinRate: 256, Grace: 3 * time.Second,
-			DeviceMessages: 100, DeviceMessagesBurst: 200, DeviceBytes: 1 << 20, DeviceBytesBurst: 8 << 20,
+			DeviceMessages: 100, DeviceMessagesBurst: 200, DeviceBytes: 1 << 20, DeviceBytesBurst: 8 << 20, AgentFactor: 16,
 			Devices: 1 << 17, RecentKeys: 1 << 17,
 			BufferedRecords: 20_000, BufferedBytes: 64 << 20,
 		},
@@ -214,7 +215,7 @@ func (l Limits) validate() error {
 		{"handshakes_per_address", float64(l.HandshakesPerAddress)}, {"handshake_timeout", float64(l.HandshakeTimeout)}, {"header_timeout", float64(l.HeaderTimeout)},
 		{"body_timeout", float64(l.BodyTimeout)}, {"idle_timeout", float64(l.IdleTimeout)}, {"header_bytes", float64(l.HeaderBytes)},
 		{"streams", float64(l.Streams)}, {"requests", float64(l.Requests)}, {"compressed", float64(l.Compressed)}, {"body", float64(l.Body)},
-		{"ratio", float64(l.Ratio)}, {"device_messages", l.DeviceMessages}, {"device_bytes", l.DeviceBytes}, {"device_bytes_burst", l.DeviceBytesBurst},
+		{"ratio", float64(l.Ratio)}, {"device_messages", l.DeviceMessages}, {"device_bytes", l.DeviceBytes}, {"device_bytes_burst", l.DeviceBytesBurst}, {"agent_factor", l.AgentFactor},
 		{"devices", float64(l.Devices)}, {"recent_keys", float64(l.RecentKeys)}, {"buffered_records", float64(l.BufferedRecords)},
 		{"buffered_bytes", float64(l.BufferedBytes)},
 	} {
@@ -247,6 +248,11 @@ func (l Limits) body() body.Limits {
 
 func (l Limits) rate() admit.Rate {
 	return admit.Rate{Messages: l.DeviceMessages, MessagesBurst: l.DeviceMessagesBurst, Bytes: l.DeviceBytes, BytesBurst: l.DeviceBytesBurst}
+}
+
+func (l Limits) agentRate() admit.Rate {
+	r, f := l.rate(), l.AgentFactor
+	return admit.Rate{Messages: f * r.Messages, MessagesBurst: f * r.MessagesBurst, Bytes: f * r.Bytes, BytesBurst: f * r.BytesBurst}
 }
 
 func (c Config) producer() eventlog.ProducerSettings {

@@ -23,12 +23,17 @@ func (c *call) decode() *answer.Problem {
 func (c *call) decodeBatch() *answer.Problem {
 	var err error
 	c.value = c.body
+	if c.message != nil && c.isForeign() {
+		c.form = foreign
+	}
 	if c.form != compact {
 		switch c.form {
 		case easyJSON:
 			err = batch.ParseJSON(c.body, c.builder)
 		case thingsBoard:
 			err = thingsboard.Parse(c.body, c.at.UnixMilli(), c.builder)
+		case foreign:
+			err = c.parseForeign()
 		default:
 			err = batch.ParseMsgPack(c.body, c.builder)
 		}
@@ -53,6 +58,9 @@ func (c *call) decodeBatch() *answer.Problem {
 		}
 	}
 	c.keyed, c.boot, c.seq = b.Keyed, b.Boot, b.Seq
+	if c.derived { // its timestamps say which it is
+		c.derive()
+	}
 	c.faults = b.Judge(c.faults, c.at.UnixMilli(), c.device.History)
 	c.receipt.Unkeyed = !b.Keyed
 	c.receipt.Values = b.Values - len(c.faults)
@@ -105,7 +113,7 @@ func (c *call) unreadable(err error) *answer.Problem {
 // the two is a wrong set-up or worse. The body has passed the codec's bounded reader.
 func (c *call) namesDevice() *answer.Problem {
 	const field = "device"
-	if c.form == thingsBoard || !bytes.Contains(c.body, []byte(field)) { // there it is a metric
+	if c.form == thingsBoard || c.form == foreign || !bytes.Contains(c.body, []byte(field)) { // there it is a metric
 		return nil
 	}
 	var named any

@@ -37,6 +37,7 @@ type Gateway struct {
 	metrics  *metrics
 
 	rates    *admit.Rates
+	agents   *admit.Rates // of those who speak for others, for all of these together
 	asked    *admit.Rates // traces that devices ask for, all devices as one
 	fast     *fastpath.Path[heading]
 	requests *admit.Budget
@@ -84,6 +85,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, log: p.Log,
 		rates:    admit.NewRates(cfg.Limits.rate(), cfg.Limits.Devices),
+		agents:   admit.NewRates(cfg.Limits.agentRate(), cfg.Limits.Devices),
 		asked:    admit.NewRates(askedTraces, 1),
 		requests: admit.NewBudget(cfg.Limits.Requests),
 		bytes:    admit.NewBudget(cfg.Limits.BytesInFlight),

@@ -28,6 +28,7 @@ const (
 	easyMsgPack
 	easyJSON
 	thingsBoard
+	foreign // Telegraf's, see telegraf
 )
 
 // headerBacklog says that a message lay in a store, such as an agent's ring: its seq may lie far below what was sent
@@ -41,7 +42,8 @@ type heading struct {
 	stream   stream
 	form     form
 	encoding body.Encoding
-	backlog  bool // it lay in a store before it was sent
+	backlog  bool   // it lay in a store before it was sent
+	whose    string // the device that the path names; empty is the sender
 }
 
 // line is a connection of HTTP/1.1.
@@ -57,16 +59,11 @@ type callerKey struct{}
 
 // handle is one request from its headers to its answer. It is counted in once and out once.
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
-	s := noStream
-	switch r.URL.Path {
-	case pathTelemetry:
-		s = telemetry
-	case pathEvents:
-		s = events
-	}
+	s, whose := streamOf(r.URL.Path)
 	g.metrics.received[s].Add(1)
 	c := g.calls.Get().(*call)
 	c.begin(s)
+	c.whose = whose
 	defer g.settle(c)
 	who, _ := r.Context().Value(callerKey{}).(caller)
 	src := bodyOf(r, who.peer)
@@ -96,6 +93,9 @@ func (g *Gateway) again(conn *line, h heading, p []byte) (goesOn bool) {
 	defer g.settle(c)
 	c.heading = h
 	refused := g.enter(c, door.PeerOf(conn))
+	if refused == nil && c.whose != "" {
+		refused = g.actFor(c, c.whose)
+	}
 	if refused == nil {
 		refused = g.afford(c, int64(len(p)))
 	}
@@ -131,18 +131,16 @@ func (g *Gateway) take(c *call, refused *answer.Problem, src io.Reader, declared
 		return p.Reason, p
 	}
 	defer g.requests.Give(1)
-	if p = g.bring(c, src, declared); p != nil {
+	if p = g.read(c, src, declared); p != nil {
+		return p.Reason, p
+	}
+	if c.isForeign() {
+		return g.publishForeign(c, header)
+	}
+	if p = c.understand(); p != nil {
 		return p.Reason, p
 	}
 	return g.publish(c, header)
-}
-
-// bring reads the message and makes the record's value of it.
-func (g *Gateway) bring(c *call, src io.Reader, declared int64) *answer.Problem {
-	if p := g.read(c, src, declared); p != nil {
-		return p
-	}
-	return c.understand()
 }
 
 // understand makes the record's value of a body that is there.
@@ -173,6 +171,11 @@ func (g *Gateway) admit(c *call, r *http.Request, peer *door.Peer) *answer.Probl
 	if p := g.enter(c, peer); p != nil {
 		return p
 	}
+	if c.whose != "" {
+		if p := g.actFor(c, c.whose); p != nil {
+			return p
+		}
+	}
 	if p := c.contentType(r); p != nil {
 		return p
 	}
@@ -190,11 +193,8 @@ func (g *Gateway) afford(c *call, declared int64) *answer.Problem {
 		return c.problemf(answer.TooLarge, field, limit, "The %s has %d bytes, the limit is %d: send several messages.", field, declared, limit)
 	}
 	// A body whose length is not declared is charged when it has come.
-	if ok, wait := g.rates.Take(c.device.No, max(declared, 0), c.at); !ok {
-		p := c.problemf(answer.DeviceRate, "", int64(g.cfg.Limits.DeviceMessages),
-			"The device may send %g messages and %g bytes a second; the message was not read. Keep it, and send it after Retry-After.", g.cfg.Limits.DeviceMessages, g.cfg.Limits.DeviceBytes)
-		p.RetryAfter = int((wait + time.Second - 1) / time.Second)
-		return p
+	if ok, wait := g.charge(c, max(declared, 0)); !ok {
+		return c.tooFast(wait)
 	}
 	if g.producer.Stalled() {
 		return c.problemf(answer.LogStalled, "", 0, "The log has not answered for a while. Send the message again under the same seq.")
@@ -252,6 +252,9 @@ func (g *Gateway) judge(c *call, peer *door.Peer) *answer.Problem {
 // off, ended or given to another region meanwhile is as much refused as one that begins now. As a rule nothing happened,
 // and it costs a comparison.
 func (c *call) still() *answer.Problem {
+	if c.agent != nil {
+		return c.stillActs()
+	}
 	v := c.g.desk.Look(&c.peer.Card)
 	if &v.Device == c.device {
 		return nil
@@ -281,6 +284,8 @@ func (c *call) contentType(r *http.Request) *answer.Problem {
 		c.form = easyMsgPack
 	case strings.EqualFold(kind, "application/json"):
 		c.form = easyJSON
+	case strings.EqualFold(kind, "text/plain") && c.mayBeForeign():
+		c.form = foreign
 	case c.stream == events:
 		return c.problemf(answer.MediaType, "Content-Type", 0, "%s takes application/msgpack and application/json, not %.100q.", pathEvents, kind)
 	default:

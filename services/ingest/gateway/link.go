@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -149,16 +150,19 @@ func (l *link) take(c *call) (reason answer.Reason, p *answer.Problem, known boo
 
 // admit decides by everything but the body.
 func (l *link) admit(c *call) *answer.Problem {
-	if l.wrong != nil {
+	if l.wrong != nil && !errors.Is(l.wrong, topic.ErrDevice) {
 		return c.problemf(answer.NotFound, "topic", 0, "Nothing is sent to the topic %.100q: telemetry goes to %q, device events to %q.", c.message.Topic, "telemetry", "events")
 	}
 	if p := l.g.enter(c, l.peer); p != nil {
 		return p
 	}
-	if d := c.topic.Device; d != "" && d != c.device.ID || c.topic.Dialect == topic.Telegraf {
-		c.named = string(d)
-		l.g.tellOfAnother(c)
-		return c.problemf(answer.DeviceMismatch, "topic", 0, "The topic names device %q, the certificate %q, which may not act for it.", d, c.device.ID)
+	if l.wrong != nil {
+		return c.mayNotAct("")
+	}
+	if d := c.topic.Device; d != "" {
+		if p := l.g.actFor(c, string(d)); p != nil {
+			return p
+		}
 	}
 	if p := c.bodyForm(); p != nil {
 		return p
@@ -189,11 +193,15 @@ func (l *link) answer(c *call, reason answer.Reason, p *answer.Problem) {
 	l.idle(c)
 	if p != nil {
 		g.note(c, p)
-		if reason == answer.OtherRegion {
+		if reason == answer.OtherRegion && c.hangUp {
 			l.conn.End(packet.ServerMoved, words(p), p.Gateway)
 		}
 	}
-	c.message.Done(say(reason, p, c.topic.OnError, l.conn.Version()))
+	said := say(reason, p, c.topic.OnError, l.conn.Version())
+	if said.Kind == session.Unsure && !c.hangUp && (reason == answer.Revoked || reason == answer.OtherRegion) {
+		said.Kind, said.Reason = session.Refused, packet.NotAuthorized // of a device that is spoken for: the agent goes on
+	}
+	c.message.Done(said)
 }
 
 // idle gives back what a call at work holds.

@@ -51,8 +51,11 @@ type handed struct {
 // acked does, maybe before submit returns: one who has a waiter does not touch the call any more, but to release it.
 func (g *Gateway) submit(c *call, header http.Header) handed {
 	c.holders.Add(1) // the log's answer, or the flight that is joined
-	if c.keyed {
-		key := recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
+	if c.keyed || c.derived {
+		key := c.content
+		if c.keyed {
+			key = recent.Key{Device: c.device.No, Boot: c.boot, Seq: c.seq, Stream: uint8(c.stream)}
+		}
 		verdict, back := g.recent.Begin(key, record.Hash(c.value), &c.flight, c)
 		switch verdict {
 		case recent.Known:
@@ -66,7 +69,7 @@ func (g *Gateway) submit(c *call, header http.Header) handed {
 		case recent.Flying:
 			return handed{joined: true}
 		}
-		if back > 0 {
+		if back > 0 && c.keyed {
 			g.wentBack(c, back)
 		}
 	}
@@ -136,7 +139,7 @@ func (c *call) land(_ *kgo.Record, err error) {
 		// The client may still look at what it gave up: only what the log has acknowledged is used again.
 		c.spoiled.Store(true)
 	}
-	if c.keyed {
+	if c.keyed || c.derived {
 		c.g.recent.Settle(&c.flight, err)
 	}
 	c.hear(fate{err: err})
@@ -159,6 +162,9 @@ func (c *call) compose(traced *spans) {
 	headers := append(c.headers[:0], kgo.RecordHeader{Key: record.HeaderDevice, Value: c.stampOf().Append(c.stamp[:0])})
 	if c.schema != nil {
 		headers = append(headers, kgo.RecordHeader{Key: record.HeaderSchema, Value: strconv.AppendUint(c.number[:0], uint64(c.batch.Schema), 10)})
+	}
+	if c.agent != nil {
+		headers = append(headers, kgo.RecordHeader{Key: record.HeaderVia, Value: c.sender()})
 	}
 	if traced != nil {
 		headers = append(headers, kgo.RecordHeader{Key: record.HeaderTraceparent, Value: traced.traceparent()})

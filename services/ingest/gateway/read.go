@@ -16,7 +16,7 @@ func (g *Gateway) read(c *call, src io.Reader, declared int64) *answer.Problem {
 	p, wire, err := c.reader.Read(src, declared, c.encoding, g.cfg.Limits.body(), g.bytes)
 	g.metrics.wire[c.stream].Add(float64(wire))
 	if declared < 0 {
-		g.rates.Charge(c.device.No, wire)
+		g.chargeMore(c, wire)
 	}
 	if err == nil {
 		c.body = p

@@ -60,6 +60,6 @@ func (g *Gateway) drain(w http.ResponseWriter, r *http.Request, c *call, p *answ
 	}
 	n, _ := io.CopyN(io.Discard, src, most) // how it ends is the client's affair
 	if !again {
-		g.rates.Charge(c.device.No, n)
+		g.chargeMore(c, n)
 	}
 }

@@ -47,10 +47,9 @@ type value struct {
 // Values is how many there are.
 func (m *Message) Values() int { return len(m.values) }
 
-// Build makes a message of the wire of it, in b, which it resets first. Values that no message can hold are faults of
-// its reader, as in the forms of our own.
-func (m *Message) Build(b *batch.Builder) {
-	b.Reset()
+// AddTo adds the values to a message of the wire. Those that no message can hold are faults of its reader, as in the forms
+// of our own.
+func (m *Message) AddTo(b *batch.Builder) {
 	for i := range m.values {
 		m.values[i].set(b, m.TS)
 	}

@@ -23,7 +23,8 @@ func show(t testing.TB, all []*Message) string {
 	var out strings.Builder
 	b, m := batch.NewBuilder(), batch.Batch{}
 	for _, one := range all {
-		one.Build(b)
+		b.Reset()
+		one.AddTo(b)
 		p, err := b.AppendTo(nil)
 		if err != nil {
 			t.Fatalf("%+v: %v", one, err)
