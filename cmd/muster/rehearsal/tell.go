@@ -73,7 +73,6 @@ func spellOf(l *truth.Line, index map[string]int, end int64) (report.Spell, bool
 	case truth.NeverHeard:
 		s.Until = end
 	case truth.Boot, truth.Crash, truth.BootLoop, truth.Update, truth.BatteryLow, truth.ClockWrong:
-	case truth.Anomaly:
 	default:
 		return report.Spell{}, false
 	}

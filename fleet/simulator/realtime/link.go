@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"muster.dev/fleet/device"
+	"muster.dev/fleet/simulator/world"
 )
 
 // The paths of the gateway, and the forms of what is sent there.
@@ -58,7 +59,11 @@ type exchange struct {
 
 // post makes one attempt, or two where a kept connection turns out to be closed: the same bytes under the same key are
 // no second message. The error is a *device.Refusal, a *device.Unsure, or the end of ctx.
-func (l *link) post(ctx context.Context, path, contentType string, backlog bool, body []byte) (device.Receipt, error) {
+func (l *link) post(ctx context.Context, stream world.Stream, backlog bool, body []byte) (device.Receipt, error) {
+	path, contentType := pathTelemetry, device.MediaType
+	if stream == world.Events {
+		path, contentType = pathEvents, typeEvents
+	}
 	x := buffers.Get().(*exchange)
 	defer buffers.Put(x)
 	x.out = l.request(x.out[:0], path, contentType, backlog, body)
