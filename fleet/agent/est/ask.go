@@ -164,6 +164,9 @@ func (s *session) authorities(ctx context.Context) (roots, between []*x509.Certi
 func parsePin(pin string) ([sha256.Size]byte, error) {
 	var sum [sha256.Size]byte
 	text := strings.ToLower(strings.TrimSpace(pin))
+	if _, after, ok := strings.Cut(text, "fingerprint="); ok { // as openssl says it
+		text = after
+	}
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "sha256:"), ":", "")
 	raw, err := hex.DecodeString(text)
 	if err != nil || len(raw) != len(sum) {

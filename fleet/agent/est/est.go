@@ -53,7 +53,8 @@ type Proof struct {
 	Pin    string // SHA-256 of a root certificate
 }
 
-func (p Proof) validate() error {
+// Validate says what is missing.
+func (p Proof) Validate() error {
 	switch {
 	case (p.Password == "") == (p.IDevID == nil):
 		return errors.New("enrol by a one-time password, or by the manufacturer's certificate")
@@ -77,7 +78,7 @@ func Enrol(ctx context.Context, c Config, p Proof) (Identity, error) {
 }
 
 func enrol(ctx context.Context, c Config, p Proof, s store) (Identity, error) {
-	if err := errors.Join(c.Validate(), p.validate()); err != nil {
+	if err := errors.Join(c.Validate(), p.Validate()); err != nil {
 		return Identity{}, err
 	}
 	if err := s.settle(); err != nil {

@@ -97,24 +97,25 @@ type Entry struct {
 
 // Counts are totals since Open, but for the first three and InFlight.
 type Counts struct {
-	Waiting  int   // values that Next would give
-	InFlight int   // handed out, neither done nor returned
-	Bytes    int64 // of the ring's files
+	Waiting  int   `json:"waiting"`   // values that Next would give
+	InFlight int   `json:"in_flight"` // handed out, neither done nor returned
+	Bytes    int64 `json:"bytes"`     // of the ring's files
 
-	Found        uint64 // values that lay there at Open
-	Put          uint64
-	Done         uint64
-	Dropped      Lost   // gave way because the ring was full
-	Corrupt      Lost   // not as it was written; Messages are those that are known to be missing
-	Torn         int64  // bytes at the end of the last segment that are no record: a write that was cut short
-	Failed       uint64 // values that the disk did not take; Put's error said so
-	SyncFailures uint64 // fsyncs that failed; with Config.Sync nobody else hears of them
+	Found   uint64 `json:"found"` // values that lay there at Open
+	Put     uint64 `json:"put"`
+	Done    uint64 `json:"done"`
+	Dropped Lost   `json:"dropped"` // gave way because the ring was full
+	Corrupt Lost   `json:"corrupt"` // not as it was written; Messages are those that are known to be missing
+	Torn    int64  `json:"torn"`    // bytes at the end of the last segment that are no record: a write that was cut short
+	Failed  uint64 `json:"failed"`  // values that the disk did not take; Put's error said so
+	// SyncFailures are fsyncs that failed; with Config.Sync nobody else hears of them.
+	SyncFailures uint64 `json:"sync_failures"`
 }
 
 // Lost is what was given up.
 type Lost struct {
-	Messages uint64
-	Bytes    uint64
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
 }
 
 var (
