@@ -5,7 +5,7 @@ import "encoding/json"
 // Count is what a cohort's devices had to say and said in a day, telemetry only. A message is counted on the day on which
 // what is counted happened: made on one day, it may arrive on the next.
 type Count struct {
-	Due     int64 `json:"due"`     // messages that the enrolled devices would send at their interval, outside planned sleep
+	Due     int64 `json:"due"`     // messages that the enrolled devices would make at their interval, outside planned sleep; a cost spike makes more
 	Made    int64 `json:"made"`    // messages that devices made
 	Arrived int64 `json:"arrived"` // of these, the first time that one got to the gateway
 	Lost    int64 `json:"lost"`    // of these, those that never will

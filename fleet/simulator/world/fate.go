@@ -54,16 +54,17 @@ const (
 
 // moment changes what a device does.
 type moment struct {
-	at           int64
-	kind         momentKind
-	reason       string // of a boot, or of an update's event
-	version      uint16 // that runs from a boot on
-	crash        string // reason of the crash that a boot comes from
-	crashed      int64
-	ota          string // result that is reported
-	from, to     uint16
-	took         int64
-	level, perMS float64 // of the battery from a boot on
+	at       int64
+	crashed  int64 // of the crash that a boot comes from; 0 is none
+	took     int64 // of an update, so far
+	level    float64
+	perMS    float64 // level and this: the battery from a boot on
+	kind     momentKind
+	reason   word   // of a boot
+	crash    word   // reason of the crash
+	ota      word   // result that is reported
+	version  uint16 // that runs from a boot on
+	from, to uint16
 }
 
 type momentKind uint8
@@ -92,17 +93,31 @@ const (
 	restarts
 )
 
-// Reasons of boots and crashes, as devices report them.
+// word is what devices report: reasons of boots and crashes, results of updates.
+type word uint8
+
 const (
-	powerOn  = "power_on"
-	brownout = "brownout"
-	watchdog = "watchdog"
-	software = "software"
-	panicked = "panic"
-	byOTA    = "ota"
-	rollback = "rollback"
-	noMemory = "out_of_memory"
+	nothing word = iota
+	powerOn
+	brownout
+	watchdog
+	software
+	panicked
+	byOTA
+	rollback
+	noMemory
+	otaStarted
+	otaDownloaded
+	otaOK
+	otaFailed
+	otaRolledBack
+	otaPostponed
 )
+
+var words = [...]string{"", "power_on", "brownout", "watchdog", "software", "panic", "ota", "rollback", "out_of_memory",
+	"started", "downloaded", "ok", "failed", "rolled_back", "postponed"}
+
+func (w word) String() string { return words[w] }
 
 func (f *fate) fact(l truth.Line) {
 	l.Cohort, l.Device = f.c.Name, f.w.devices[f.no].ID
@@ -263,7 +278,7 @@ func (f *fate) silent(at, until int64, cause string, fault int) {
 }
 
 // boot starts the device again, if there is a time at which it would. What it says about it stands in with.
-func (f *fate) boot(at int64, reason string, with moment) {
+func (f *fate) boot(at int64, reason word, with moment) {
 	f.now = at
 	if at >= f.end {
 		f.stop()
@@ -283,7 +298,7 @@ func (f *fate) boot(at int64, reason string, with moment) {
 	}
 	with.at, with.kind, with.reason, with.version, with.level, with.perMS = at, mBoot, reason, f.version, f.level, f.drain()
 	f.push(with)
-	f.fact(truth.Line{At: truth.Time(at), Kind: truth.Boot, Detail: map[string]any{"reason": reason, "boot": f.boots, "firmware": f.w.versions[f.version].name}})
+	f.fact(truth.Line{At: truth.Time(at), Kind: truth.Boot, Detail: map[string]any{"reason": reason.String(), "boot": f.boots, "firmware": f.w.versions[f.version].name}})
 }
 
 // stop is the end of all that happens to the device.
@@ -294,20 +309,20 @@ func (f *fate) stop() {
 }
 
 // restart is down for some seconds.
-func (f *fate) restart(at int64, reason string) {
+func (f *fate) restart(at int64, reason word) {
 	f.push(moment{at: at, kind: mDown})
 	f.boot(at+f.between(2_000, 10_000), reason, moment{})
 }
 
 // crash is a restart that the device reports.
-func (f *fate) crash(at int64, reason string) {
+func (f *fate) crash(at int64, reason word) {
 	f.crashed(at, reason)
 	f.boot(at+f.between(5_000, 30_000), watchdog, moment{crash: reason, crashed: at})
 }
 
-func (f *fate) crashed(at int64, reason string) {
+func (f *fate) crashed(at int64, reason word) {
 	f.push(moment{at: at, kind: mDown})
-	f.fact(truth.Line{At: truth.Time(at), Kind: truth.Crash, Detail: map[string]any{"reason": reason, "firmware": f.w.versions[f.version].name}})
+	f.fact(truth.Line{At: truth.Time(at), Kind: truth.Crash, Detail: map[string]any{"reason": reason.String(), "firmware": f.w.versions[f.version].name}})
 }
 
 // hang is on and says nothing. Losing the power ends it.

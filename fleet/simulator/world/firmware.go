@@ -155,7 +155,7 @@ func (f *fate) goBack(at int64) {
 	bad := f.version
 	f.leaveVersion(at)
 	f.enter(f.previous, at)
-	f.boot(at, rollback, moment{ota: "rolled_back", from: f.version, to: bad})
+	f.boot(at, rollback, moment{ota: otaRolledBack, from: f.version, to: bad})
 }
 
 // update is one that is planned for the device.
@@ -204,24 +204,24 @@ func (f *fate) update(at int64) {
 	to := f.w.rollouts[u.rollout].version
 	from := f.version
 	if u.wait > 0 {
-		f.push(moment{at: at, kind: mOTA, ota: "postponed", from: from, to: to})
+		f.push(moment{at: at, kind: mOTA, ota: otaPostponed, from: from, to: to})
 		f.fact(truth.Line{At: truth.Time(at), Until: truth.Time(at + u.wait), Kind: truth.Postponed,
 			Detail: map[string]any{"rollout": u.rollout, "stage": u.stage, "to": f.w.versions[to].name}})
 		u.at, u.wait, f.now = at+u.wait, 0, at
 		f.nextUpdate()
 		return
 	}
-	f.push(moment{at: at, kind: mOTA, ota: "started", from: from, to: to})
+	f.push(moment{at: at, kind: mOTA, ota: otaStarted, from: from, to: to})
 	loaded := at + f.between(20_000, 600_000)
-	f.push(moment{at: loaded, kind: mOTA, ota: "downloaded", from: from, to: to, took: loaded - at})
+	f.push(moment{at: loaded, kind: mOTA, ota: otaDownloaded, from: from, to: to, took: loaded - at})
 	booted := loaded + f.between(20_000, 60_000)
 	result := "ok"
 	fw, x := f.w.versions[to].f, f.unit()
-	done := moment{ota: "ok", from: from, to: to, took: booted - at}
+	done := moment{ota: otaOK, from: from, to: to, took: booted - at}
 	switch {
 	case fw != nil && x < float64(fw.Fails):
 		result = "failed"
-		f.push(moment{at: booted, kind: mOTA, ota: "failed", from: from, to: to, took: booted - at})
+		f.push(moment{at: booted, kind: mOTA, ota: otaFailed, from: from, to: to, took: booted - at})
 		f.now = booted
 	case fw != nil && x < float64(fw.Fails+fw.RollsBack):
 		result = "rolled_back"

@@ -211,6 +211,9 @@ func (l *Life) soonest() (at int64, next doing) {
 	if len(l.fate.queue) > 0 && l.fate.queue[0].at <= at {
 		at, next = l.fate.queue[0].at, fated
 	}
+	if at >= l.fate.end {
+		at = Never
+	}
 	if l.fate.horizon != Never && l.fate.horizon <= at {
 		at, next = l.fate.horizon, fateless
 	}
@@ -259,8 +262,10 @@ func (l *Life) arrive(h *Happening) {
 // slot gives a packet that is not on its way yet, with room for its bytes.
 func (l *Life) slot() *packet {
 	n := len(l.pending)
-	if n == cap(l.pending) {
-		l.pending = append(l.pending, packet{})[:n]
+	if n == cap(l.pending) { // one more: most devices never need a third
+		more := make([]packet, n, n+1+n/4)
+		copy(more, l.pending)
+		l.pending = more
 	}
 	return &l.pending[:n+1][n]
 }

@@ -121,11 +121,11 @@ func (l *Life) bootEvents() []event.Device {
 	m := &l.boot
 	var out []event.Device
 	if m.crashed != 0 {
-		out = append(out, event.Device{TS: l.clock(m.crashed), Type: event.Crash, Fields: map[string]any{"reason": m.crash, "uptime_s": max(0, m.at/1000)}})
+		out = append(out, event.Device{TS: l.clock(m.crashed), Type: event.Crash, Fields: map[string]any{"reason": m.crash.String(), "uptime_s": max(0, m.at/1000)}})
 	}
 	out = append(out, event.Device{TS: l.clock(l.booted), Type: event.Boot,
-		Fields: map[string]any{"reason": m.reason, "count": int64(l.boots), "prev_uptime_s": max(0, m.at/1000)}})
-	if m.ota != "" {
+		Fields: map[string]any{"reason": m.reason.String(), "count": int64(l.boots), "prev_uptime_s": max(0, m.at/1000)}})
+	if m.ota != nothing {
 		out = append(out, l.otaEvent(m, l.booted))
 	}
 	m.crashed = 0
@@ -133,11 +133,11 @@ func (l *Life) bootEvents() []event.Device {
 }
 
 func (l *Life) otaEvent(m *moment, at int64) event.Device {
-	fields := map[string]any{"from": l.w.versions[m.from].name, "to": l.w.versions[m.to].name, "result": m.ota}
+	fields := map[string]any{"from": l.w.versions[m.from].name, "to": l.w.versions[m.to].name, "result": m.ota.String()}
 	if m.took > 0 {
 		fields["duration_ms"] = m.took
 	}
-	if m.ota == "postponed" {
+	if m.ota == otaPostponed {
 		fields["reason"] = "busy"
 	}
 	return event.Device{TS: l.clock(at), Type: event.OTA, Fields: fields}
@@ -219,7 +219,7 @@ func (l *Life) messages(t *instant) int {
 		n := l.values(i, t)
 		most, sum = max(most, n), sum+n
 	}
-	return max(1, (most+maxSteps-1)/maxSteps, (sum+maxValues-1)/maxValues)
+	return parts(most, sum)
 }
 
 // values is how many of a metric there are in the reading.

@@ -16,7 +16,7 @@ type cohort struct {
 	jitter    int64
 	version   uint16
 	metrics   []metric
-	messages  int      // in an interval: a message holds so many steps and no more
+	messages  int64    // in an interval, unless something befalls a device
 	cuts      []outage // of the region, in order of time
 	sleep     struct{ every, from, length int64 }
 	latency   float64
@@ -90,6 +90,11 @@ const (
 	maxValues = 9_000
 )
 
+// parts is how many messages a set of readings needs, whose metrics have so many values at most and in all.
+func parts(most, sum int) int {
+	return max(1, (most+maxSteps-1)/maxSteps, (sum+maxValues-1)/maxValues)
+}
+
 func (w *World) plan() {
 	w.cohorts = make([]cohort, len(w.s.Cohorts))
 	for i := range w.s.Cohorts {
@@ -107,6 +112,11 @@ func (w *World) plan() {
 		for j := range c.Metrics {
 			c.metrics[j] = w.metric(i, j)
 		}
+		most, sum := 0, 0
+		for j := range c.metrics {
+			most, sum = max(most, c.metrics[j].steps), sum+c.metrics[j].steps
+		}
+		c.messages = int64(parts(most, sum))
 		for _, o := range w.Outages() {
 			if o.Kind != SinkStalled && (o.Region == "" || o.Region == c.Region) {
 				c.cuts = append(c.cuts, outage{o.At, o.Until})
@@ -218,7 +228,7 @@ func (c *cohort) due(from, until int64) int64 {
 	if until <= from {
 		return 0
 	}
-	return (until - from - c.asleep(from, until)) / c.interval
+	return (until - from - c.asleep(from, until)) / c.interval * c.messages
 }
 
 // asleep is how much of a time is planned sleep.

@@ -70,4 +70,3 @@ func BenchmarkLife(b *testing.B) {
 		b.ReportMetric(float64(bytes)/float64(messages), "B/message")
 	}
 }
-
