@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -33,10 +34,10 @@ const (
 	benchMessages = "MUSTER_BENCH_MESSAGES" // per measurement, 60000
 	benchRounds   = "MUSTER_BENCH_ROUNDS"   // of all measurements, one after another; medians are told; 3
 	benchConns    = "MUSTER_BENCH_CONNECTIONS"
-	benchRate     = "MUSTER_BENCH_RATE" // messages a second over all; 0 is as many as there can be
+	benchSteps    = "MUSTER_BENCH_STEPS" // of a message, of 5 samples each; 11
+	benchOnly     = "MUSTER_BENCH_ONLY"  // which are measured, with commas
+	benchRate     = "MUSTER_BENCH_RATE"  // messages a second over all; 0 is as many as there can be
 )
-
-const samplesPerMessage = gatewaytest.SamplesPerMessage
 
 func setting(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
@@ -52,6 +53,8 @@ func setting(name string, otherwise int) int {
 //	produce  a bare franz-go client, as many messages at once as there are connections
 //	both     a bare handler that produces the body and answers after the acknowledgement
 //
+// gateway is over HTTPS, mqtt the same messages by MQTT 5 with QoS 1.
+//
 // It runs once, whatever b.N: say -benchtime 1x.
 func BenchmarkGateway(b *testing.B) {
 	messages, rounds, conns := setting(benchMessages, 60_000), setting(benchRounds, 3), setting(benchConns, 512)
@@ -59,7 +62,10 @@ func BenchmarkGateway(b *testing.B) {
 	broker := play(b, "broker")
 	s.addr = broker.line(b)
 	s.prepare()
-	load := loadOrder{Dir: s.ca.Dir, Connections: conns, Messages: messages, Rate: setting(benchRate, 0)}
+	steps := setting(benchSteps, gatewaytest.SamplesPerMessage/gatewaytest.MetricsPerStep)
+	load := loadOrder{Dir: s.ca.Dir, Connections: conns, Messages: messages, Rate: setting(benchRate, 0), Steps: steps}
+	byMQTT := load
+	byMQTT.MQTT = true
 	for i := range conns {
 		id := "bench-" + strconv.Itoa(i)
 		s.ca.Device(id)
@@ -72,11 +78,15 @@ func BenchmarkGateway(b *testing.B) {
 	both := serveBare(b, s.ca, client)
 	measure := map[string]func() result{
 		"https":   func() result { return drive(b, load, https) },
-		"produce": func() result { return produceBare(b, client, conns, messages) },
+		"produce": func() result { return produceBare(b, client, conns, messages, steps) },
 		"both":    func() result { return drive(b, load, both) },
 		"gateway": func() result { return drive(b, load, s.gateway.Addr()) },
+		"mqtt":    func() result { return drive(b, byMQTT, s.gateway.MQTTAddr()) },
 	}
-	names := []string{"https", "produce", "both", "gateway"}
+	names := []string{"https", "produce", "both", "gateway", "mqtt"}
+	if only := os.Getenv(benchOnly); only != "" {
+		names = strings.Split(only, ",")
+	}
 	all := map[string][]result{}
 	b.ResetTimer()
 	for range rounds {
@@ -88,11 +98,12 @@ func BenchmarkGateway(b *testing.B) {
 	}
 	b.StopTimer()
 	median := func(name string, of func(result) float64) float64 {
-		var v []float64
+		v := []float64{math.NaN()} // what was not measured
 		for _, r := range all[name] {
 			v = append(v, of(r))
 		}
 		slices.Sort(v)
+		v = v[min(1, len(v)-1):] // NaN is the first
 		return v[len(v)/2]
 	}
 	cpu := func(r result) float64 { return r.cpu }
@@ -103,9 +114,11 @@ func BenchmarkGateway(b *testing.B) {
 	b.ReportMetric(median("https", cpu)+median("produce", cpu), "floor-https+produce-CPU-s/Msamples")
 	b.ReportMetric(gw/median("both", cpu), "x-floor-both")
 	b.ReportMetric(gw/(median("https", cpu)+median("produce", cpu)), "x-floor-https+produce")
+	b.ReportMetric(median("mqtt", cpu), "mqtt-CPU-s/Msamples")
+	b.ReportMetric(median("mqtt", cpu)/gw, "x-mqtt/gateway")
 	b.ReportMetric(median("gateway", func(r result) float64 { return float64(r.P99) / 1e6 }), "p99-ms")
 	b.ReportMetric(median("gateway", func(r result) float64 { return float64(r.peak) / (1 << 20) }), "peak-MiB")
-	if stored := s.answered("stored"); stored != s.metric("muster_gateway_received_total") || stored < float64(rounds*messages) {
+	if stored := s.answered("stored"); stored != s.metric("muster_gateway_received_total") || stored < float64(rounds*messages/conns*conns) {
 		b.Errorf("%v stored of %v", stored, s.metric("muster_gateway_received_total"))
 	}
 }
@@ -160,7 +173,7 @@ func drive(b *testing.B, order loadOrder, addr string) result {
 		b.Fatalf("%d of %d failed: %s", r.Failed, order.Messages, r.Said)
 	}
 	p.end(b)
-	samples := float64(order.Messages * samplesPerMessage)
+	samples := float64(order.Messages * order.Steps * gatewaytest.MetricsPerStep)
 	r.cpu, r.rate, r.peak = used.Seconds()/samples*1e6, samples/took.Seconds(), peak()
 	return r
 }
@@ -177,13 +190,13 @@ func producer(b *testing.B, addr string) *kgo.Client {
 	return c
 }
 
-func produceBare(b *testing.B, c *kgo.Client, conns, messages int) result {
+func produceBare(b *testing.B, c *kgo.Client, conns, messages, steps int) result {
 	b.Helper()
 	send := func(n int) {
 		var wg sync.WaitGroup
 		for i := range conns {
 			key := []byte("bench-" + strconv.Itoa(i))
-			body := gatewaytest.NewMessage(i)
+			body := gatewaytest.NewMessageOf(i, steps)
 			wg.Go(func() {
 				acked := make(chan error, 1)
 				for range n / conns {
@@ -200,7 +213,7 @@ func produceBare(b *testing.B, c *kgo.Client, conns, messages int) result {
 	send(messages / 5)
 	before, began := cpuTime(b), time.Now()
 	send(messages)
-	samples := float64(messages/conns*conns) * samplesPerMessage
+	samples := float64(messages / conns * conns * steps * gatewaytest.MetricsPerStep)
 	return result{cpu: (cpuTime(b) - before).Seconds() / samples * 1e6, rate: samples / time.Since(began).Seconds()}
 }
 

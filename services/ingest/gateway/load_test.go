@@ -21,6 +21,23 @@ type loadOrder struct {
 	Connections int
 	Messages    int
 	Rate        int
+	Steps       int  // of a message
+	MQTT        bool // else HTTPS
+}
+
+// sender is a device with its connection, over HTTPS or MQTT.
+type sender interface {
+	Send() error
+	Taken() (took *[]time.Duration, err error)
+	Close() error
+}
+
+func (o loadOrder) connect(i int) (sender, error) {
+	device := "bench-" + strconv.Itoa(i)
+	if o.MQTT {
+		return gatewaytest.ConnectMQTT(o.Dir, device, o.Addr, i, o.Steps)
+	}
+	return gatewaytest.ConnectOf(o.Dir, device, o.Addr, i, o.Steps)
 }
 
 // loadReport is what it answers.
@@ -67,9 +84,9 @@ func playLoad() error {
 	if err := in.Decode(&o); err != nil {
 		return err
 	}
-	senders := make([]*gatewaytest.Sender, o.Connections)
+	senders := make([]sender, o.Connections)
 	for i := range senders {
-		s, err := gatewaytest.Connect(o.Dir, "bench-"+strconv.Itoa(i), o.Addr, i)
+		s, err := o.connect(i)
 		if err != nil {
 			return err
 		}
@@ -83,15 +100,17 @@ func playLoad() error {
 		return err
 	}
 	for _, s := range senders {
-		s.Took = s.Took[:0]
+		took, _ := s.Taken()
+		*took = (*took)[:0]
 	}
 	run(senders, o.Messages, o.Rate)
 	var report loadReport
 	var took []time.Duration
 	for _, s := range senders {
-		took = append(took, s.Took...)
-		if s.Err != nil {
-			report.Said = s.Err.Error()
+		its, err := s.Taken()
+		took = append(took, *its...)
+		if err != nil {
+			report.Said = err.Error()
 		}
 	}
 	report.Failed = o.Messages/o.Connections*o.Connections - len(took)
@@ -102,7 +121,7 @@ func playLoad() error {
 }
 
 // run has each sender send its share, all at once, each after its last answer.
-func run(senders []*gatewaytest.Sender, messages, rate int) {
+func run(senders []sender, messages, rate int) {
 	var wg sync.WaitGroup
 	pause := time.Duration(0)
 	if rate > 0 {
@@ -116,7 +135,7 @@ func run(senders []*gatewaytest.Sender, messages, rate int) {
 					<-time.After(time.Until(next))
 					next = next.Add(pause)
 				}
-				if s.Err != nil || s.Send() != nil {
+				if _, err := s.Taken(); err != nil || s.Send() != nil {
 					return
 				}
 			}

@@ -29,6 +29,19 @@ type Sender struct {
 // Connect opens the connection of an Authority's device. Any process that reads the authority's folder may; number tells
 // senders apart.
 func Connect(dir, device, addr string, number int) (*Sender, error) {
+	return ConnectOf(dir, device, addr, number, SamplesPerMessage/MetricsPerStep)
+}
+
+// ConnectOf is Connect of one whose messages have so many steps.
+func ConnectOf(dir, device, addr string, number, steps int) (*Sender, error) {
+	c, err := dial(dir, device, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &Sender{c: c, r: bufio.NewReaderSize(c, 1024), message: NewMessageOf(number, steps)}, nil
+}
+
+func dial(dir, device, addr string) (*tls.Conn, error) {
 	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, fmt.Errorf("read the authority: %w", err)
@@ -44,11 +57,14 @@ func Connect(dir, device, addr string, number int) (*Sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", device, err)
 	}
-	return &Sender{c: c, r: bufio.NewReaderSize(c, 1024), message: NewMessage(number)}, nil
+	return c, nil
 }
 
 // Close ends the connection.
 func (s *Sender) Close() error { return s.c.Close() }
+
+// Taken is Took and Err.
+func (s *Sender) Taken() (*[]time.Duration, error) { return &s.Took, s.Err }
 
 // Send sends the next message and waits for its answer.
 func (s *Sender) Send() error {
