@@ -44,9 +44,20 @@ func (s Site) registry() (*client.Client, error) {
 // EnrollFleet gives an identity, in the data directory, to each simulated device that has none, and a new certificate to
 // each whose own is in the last third of its life. One that cannot be renewed yet, as of a device that was revoked, is said.
 func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence string)) error {
+	return s.EnrollAs(ctx, names, func(i int) v1.Enrolment {
+		return v1.Enrolment{Device: names[i], Cohort: fleetCohort, Profile: fleetProfile}
+	}, say)
+}
+
+// EnrollAs is EnrollFleet for devices each of which is enrolled as as says, by its place among the names.
+func (s Site) EnrollAs(ctx context.Context, names []string, as func(i int) v1.Enrolment, say func(sentence string)) error {
 	missing := s.stale(names)
 	if len(missing) == 0 {
 		return nil
+	}
+	places := make(map[string]int, len(names))
+	for i, name := range names {
+		places[name] = i
 	}
 	reg, err := s.registry()
 	if err != nil {
@@ -69,8 +80,7 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]
-				e := v1.Enrolment{Device: name, Cohort: fleetCohort, Profile: fleetProfile}
-				if err := enroll(ctx, reg, e, s.Dir.Identity(name), wait); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
+				if err := enroll(ctx, reg, as(places[name]), s.Dir.Identity(name), wait); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
 					once.Do(func() { say(fmt.Sprintf("renewing the certificate of %s: %v", name, err)) })
 				} else if err != nil {
 					cancel(fmt.Errorf("enrolling %s: %w", name, err))

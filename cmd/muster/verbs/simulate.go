@@ -35,6 +35,7 @@ type simulation struct {
 	// With and without.
 	devices int
 	seed    uint64
+	mqtt    float64
 	length  time.Duration
 }
 
@@ -88,6 +89,7 @@ Exit codes: 0 done; 2 the scenario cannot be used; 3 no stack runs; 4 a message 
 	flags.BoolVar(&o.store, "store", true, "with --fast: the store too, and the report of it")
 	flags.BoolVar(&o.noStore, "no-store", false, "with --fast: the log alone")
 	flags.DurationVar(&o.beat, "beat", time.Minute, "with --fast: between two watermarks of a gateway, of simulated time")
+	flags.Float64Var(&o.mqtt, "mqtt", 0, "without --fast: share of the devices that send by MQTT, from 0 to 1")
 	flags.DurationVar(&o.length, "for", 0, "without --fast: how long; 0 is to the end, or until Ctrl-C")
 	flags.StringVar(&o.prefix, "prefix", "load", "of the devices' names: PREFIX-0001 and on")
 	flags.DurationVar(&o.load.Step, "step", o.load.Step, "between two samples of a device")
@@ -102,7 +104,7 @@ Exit codes: 0 done; 2 the scenario cannot be used; 3 no stack runs; 4 a message 
 // ofLoad and ofScenario are the flags that mean something only without a scenario, or only with one.
 var (
 	ofLoad     = []string{"prefix", "step", "post", "reboot", "resend", "journal"}
-	ofScenario = []string{"fast", "weeks", "scale", "out", "workers", "store", "no-store", "beat"}
+	ofScenario = []string{"fast", "weeks", "scale", "out", "workers", "store", "no-store", "beat", "mqtt"}
 	ofFast     = []string{"workers", "store", "no-store", "beat"}
 )
 
@@ -130,6 +132,8 @@ func (o *simulation) check(cmd *cobra.Command, scenario bool) error {
 		return fmt.Errorf("--scale %d: want at least 1", o.scale)
 	case o.weeks < 0 || o.weeks > 520:
 		return fmt.Errorf("--weeks %d: want 1 to 520", o.weeks)
+	case o.mqtt < 0 || o.mqtt > 1:
+		return fmt.Errorf("--mqtt %v: want 0 to 1", o.mqtt)
 	case o.length < 0:
 		return fmt.Errorf("--for %s: want 0 or more", o.length)
 	case o.workers < 0:

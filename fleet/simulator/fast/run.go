@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -228,6 +229,9 @@ func (r *run) lost(device int, made int64) {
 func (r *run) result() Result {
 	out := Result{Told: r.told, Records: r.records.Load(), Lines: r.World.Truth()}
 	cohorts := len(r.World.Scenario().Cohorts)
+	for i := range r.told {
+		slices.Sort(r.told[i].LostAt) // a store gives up its oldest long after newer ones were lost
+	}
 	for i := range r.fleet.members {
 		out.Numbers = append(out.Numbers, r.fleet.members[i].no)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +64,9 @@ func Run(ctx context.Context, cfg Config, s Settings) (Result, error) {
 	}()
 	r.play(ctx)
 	r.leave()
+	for i := range r.told {
+		slices.Sort(r.told[i].LostAt) // a store gives up its oldest long after newer ones were lost
+	}
 	out := Result{Told: r.told, Lines: append(s.World.Truth(), r.lines...), Counts: r.counts(), Until: min(s.World.Until(), time.Now().UnixMilli())}
 	out.Lines = append(out.Lines, r.expected()...)
 	return out, nil
