@@ -187,6 +187,22 @@ func TestWhatAServerOfThisKindCannotDoIsSaidAtOnce(t *testing.T) {
 	})
 }
 
+func TestAClientThatTakesNoAnswerToConnectIsLeftWithoutAWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{}
+		w := connect(t, settings(), r)
+		k := hello(packet.V5)
+		k.MaximumPacket = 4
+		w.write(k.Append(nil)...)
+		if p := w.next(); p != nil {
+			t.Errorf("told % x", p)
+		}
+		if e := w.over(); e.Reason != packet.PacketTooLarge || len(r.closed) != 1 {
+			t.Errorf("ended %v, and Closed came %d times", e, len(r.closed))
+		}
+	})
+}
+
 func TestAPanicEndsTheConnectionThatItHappenedInAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{publish: func(_ *Conn, m *Message) {

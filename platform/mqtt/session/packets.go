@@ -47,8 +47,11 @@ func (c *Conn) greet() bool {
 		c.connack(packet.Connack{Reason: no.Reason, Text: no.Text, ServerReference: no.ServerReference}, true)
 		return c.refuse(no.Reason, no.Text)
 	}
-	c.connack(c.welcome(&hello, told), true)
 	c.let = true
+	if !c.connack(c.welcome(&hello, told), true) {
+		c.most = 0 // for no last words either
+		return c.refuse(packet.PacketTooLarge, "the client takes no packet as large as the answer to CONNECT")
+	}
 	return true
 }
 
@@ -102,22 +105,23 @@ func (c *Conn) welcome(h *Hello, told bool) packet.Connack {
 }
 
 // connack answers CONNECT, if the client can be answered: of 3.1.1's, only where it has a word for the reason.
-func (c *Conn) connack(k packet.Connack, word bool) {
+func (c *Conn) connack(k packet.Connack, word bool) bool {
 	if c.version == 0 && k.Reason == packet.UnsupportedVersion {
 		c.version = packet.V311 // older than both: it reads that
 	}
 	if c.version == 0 || c.version != packet.V5 && !word {
-		return
+		return false
 	}
 	k.Text = k.Text[:min(len(k.Text), 256)]
 	dst := k.Append(nil, c.version)
 	if len(dst) > c.most {
 		k.Text, k.ServerReference = "", ""
 		if dst = k.Append(nil, c.version); len(dst) > c.most {
-			return
+			return false
 		}
 	}
 	c.say(len(dst), func(to []byte) []byte { return append(to, dst...) })
+	return true
 }
 
 func (c *Conn) count(h packet.Header) {
