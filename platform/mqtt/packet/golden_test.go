@@ -1,6 +1,6 @@
 package packet
 
-// golden are packets by their bytes, written out from the texts and held to those of Eclipse Paho's codec.
+// golden are packets by their bytes, written out from the texts. Eclipse Paho's two codecs read them with the same meaning.
 var golden = []struct {
 	name    string
 	version Version

@@ -316,6 +316,7 @@ func (c *Conn) lastWords() bool {
 			last = d.Append(last, packet.V5)
 		}
 	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.settings.Limits.Farewell)) // the handler may have taken its time
 	_, err := c.conn.Write(last)
 	return err == nil
 }
