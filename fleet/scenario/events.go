@@ -62,9 +62,9 @@ type Leaks struct {
 	// Metric that shows it, a gauge or a float. It falls back with each boot.
 	Metric string `yaml:"metric" need:"yes" form:"metric"`
 	// Per is what the metric changes by.
-	Per Rate `yaml:"per" need:"yes"`
+	Per Rate `yaml:"per" need:"yes" want:"-1e12/d..1e12/d"`
 	// Room is the change at which the device crashes; 0 is never.
-	Room float64 `yaml:"room" want:"0.."`
+	Room float64 `yaml:"room" want:"0..1e12"`
 	// Chance that a device does.
 	Chance Share `yaml:"chance" default:"100%"`
 }
@@ -84,7 +84,7 @@ type Shift struct {
 	// Metric, a gauge or a float.
 	Metric string `yaml:"metric" need:"yes" form:"metric"`
 	// By is what is added to its values.
-	By float64 `yaml:"by" need:"yes"`
+	By float64 `yaml:"by" need:"yes" want:"-1e12..1e12"`
 	// Chance that a device does.
 	Chance Share `yaml:"chance" default:"100%"`
 }
@@ -227,7 +227,7 @@ type Anomaly struct {
 	// missing (no value) or slow (only each by-th value comes).
 	Kind string `yaml:"kind" need:"yes" form:"flat-line|jump|drift|noise|missing|slow"`
 	// By is how much.
-	By float64 `yaml:"by"`
+	By float64 `yaml:"by" want:"-1e12..1e12"`
 }
 
 // Revoke ends identities.

@@ -1,7 +1,7 @@
 package scenario
 
 import (
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -99,9 +99,9 @@ type Metric struct {
 	// Model of the values of a gauge or a float. Of a counter, base is what it grows by in a minute and noise how much that varies.
 	Model Model `yaml:"model"`
 	// Min that the sensor can show.
-	Min *float64 `yaml:"min"`
+	Min *float64 `yaml:"min" want:"-1e12..1e12"`
 	// Max that the sensor can show.
-	Max *float64 `yaml:"max"`
+	Max *float64 `yaml:"max" want:"-1e12..1e12"`
 	// Of lists the texts of a state.
 	Of []string `yaml:"of" want:"0..64"`
 	// Stays is the mean time that a state or a switch stays as it is.
@@ -111,21 +111,21 @@ type Metric struct {
 // Model of a signal: the sum of its parts.
 type Model struct {
 	// Base is its mean.
-	Base float64 `yaml:"base"`
+	Base float64 `yaml:"base" want:"-1e12..1e12"`
 	// Spread of the base between devices, as a standard deviation.
-	Spread float64 `yaml:"spread" want:"0.."`
+	Spread float64 `yaml:"spread" want:"0..1e12"`
 	// Daily is the amplitude of a day's wave, highest at three in the afternoon UTC.
-	Daily float64 `yaml:"daily"`
+	Daily float64 `yaml:"daily" want:"-1e12..1e12"`
 	// Weekly is what is added on Saturday and Sunday.
-	Weekly float64 `yaml:"weekly"`
+	Weekly float64 `yaml:"weekly" want:"-1e12..1e12"`
 	// Noise is the standard deviation of one value.
-	Noise float64 `yaml:"noise" want:"0.."`
+	Noise float64 `yaml:"noise" want:"0..1e12"`
 	// Walk is the standard deviation of a wandering that is forgotten within a day.
-	Walk float64 `yaml:"walk" want:"0.."`
+	Walk float64 `yaml:"walk" want:"0..1e12"`
 	// Together is the same for a wandering that all devices of a cohort share.
-	Together float64 `yaml:"together" want:"0.."`
+	Together float64 `yaml:"together" want:"0..1e12"`
 	// Drift of the mean.
-	Drift Rate `yaml:"drift"`
+	Drift Rate `yaml:"drift" want:"-1e12/d..1e12/d"`
 	// Follows adds what the device is: radio (dB that the radio has lost), battery (per cent that are left) or uptime (seconds
 	// since the boot).
 	Follows string `yaml:"follows" form:"|radio|battery|uptime"`
@@ -266,7 +266,7 @@ func (s *Scenario) Regions() []string {
 	var out []string
 	for i := range s.Cohorts {
 		r := s.Cohorts[i].Region
-		if !strings.Contains("\n"+strings.Join(out, "\n")+"\n", "\n"+r+"\n") {
+		if r != "" && !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}

@@ -290,7 +290,7 @@ func (f field) wants() string {
 func (f field) do() string {
 	switch {
 	case f.key == "devices" && f.need:
-		return "say how many devices there are; a cohort has at least one"
+		return "say how many devices there are, at least one"
 	case f.typ == spanType:
 		return "write it as 90s, 5m, 2h, 1d or 2w"
 	}
