@@ -26,6 +26,9 @@ const (
 
 // simulated are the names of the simulated devices.
 func (s Site) simulated() []string {
+	if s.World != nil {
+		return namesOf(s.World)
+	}
 	names := make([]string, s.Devices)
 	for i := range names {
 		names[i] = fmt.Sprintf("sim-%04d", i+1)
@@ -44,20 +47,15 @@ func (s Site) registry() (*client.Client, error) {
 // EnrollFleet gives an identity, in the data directory, to each simulated device that has none, and a new certificate to
 // each whose own is in the last third of its life. One that cannot be renewed yet, as of a device that was revoked, is said.
 func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence string)) error {
-	return s.EnrollAs(ctx, names, func(i int) v1.Enrolment {
-		return v1.Enrolment{Device: names[i], Cohort: fleetCohort, Profile: fleetProfile}
-	}, say)
-}
-
-// EnrollAs is EnrollFleet for devices each of which is enrolled as as says, by its place among the names.
-func (s Site) EnrollAs(ctx context.Context, names []string, as func(i int) v1.Enrolment, say func(sentence string)) error {
+	as := func(name string) v1.Enrolment {
+		return v1.Enrolment{Device: name, Cohort: fleetCohort, Profile: fleetProfile}
+	}
+	if s.World != nil {
+		as = enrolmentsOf(s.World)
+	}
 	missing := s.stale(names)
 	if len(missing) == 0 {
 		return nil
-	}
-	places := make(map[string]int, len(names))
-	for i, name := range names {
-		places[name] = i
 	}
 	reg, err := s.registry()
 	if err != nil {
@@ -80,7 +78,7 @@ func (s Site) EnrollAs(ctx context.Context, names []string, as func(i int) v1.En
 		wg.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(missing); i = next.Add(1) - 1 {
 				name := missing[i]
-				if err := enroll(ctx, reg, as(places[name]), s.Dir.Identity(name), wait); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
+				if err := enroll(ctx, reg, as(name), s.Dir.Identity(name), wait); err != nil && ctx.Err() == nil && usable(s.Dir.Identity(name), time.Now()) {
 					once.Do(func() { say(fmt.Sprintf("renewing the certificate of %s: %v", name, err)) })
 				} else if err != nil {
 					cancel(fmt.Errorf("enrolling %s: %w", name, err))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/daemon"
 )
 
@@ -27,6 +28,8 @@ type Site struct {
 	Ports   Ports
 	Devices int    // simulated; 0 is none
 	Region  string // of the gateway
+	// World is of the scenario that the simulated devices live; nil is none: they send by the clock.
+	World *world.World
 	// TrustDomain is the authority's; prepare finds it.
 	TrustDomain string
 }

@@ -8,6 +8,7 @@ import (
 	"muster.dev/embedded/clickhouse"
 	"muster.dev/embedded/kafka"
 	"muster.dev/fleet/simulator"
+	"muster.dev/fleet/simulator/realtime"
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/principals"
@@ -176,8 +177,9 @@ func runClickHouse(_ context.Context, p *daemon.Process, c clickhouseConfig) err
 
 // fleetConfig is the simulator's with a process around it.
 type fleetConfig struct {
-	Ops   daemon.Config    `yaml:"ops"`
-	Fleet simulator.Config `yaml:"fleet"`
+	Ops      daemon.Config    `yaml:"ops"`
+	Fleet    simulator.Config `yaml:"fleet"`
+	Scenario liveConfig       `yaml:"scenario"`
 }
 
 // Validate names the first key that cannot be used.
@@ -185,19 +187,33 @@ func (c fleetConfig) Validate() error {
 	if err := c.Fleet.Validate(); err != nil {
 		return fmt.Errorf("fleet.%w", err)
 	}
+	if c.Scenario.File == "" {
+		return nil
+	}
+	if err := c.Scenario.RealTime.Validate(); err != nil {
+		return fmt.Errorf("scenario.real_time.%w", err)
+	}
 	return nil
 }
 
 func fleetDefaults() fleetConfig {
-	return fleetConfig{Ops: daemon.DefaultConfig(), Fleet: simulator.DefaultConfig()}
+	return fleetConfig{Ops: daemon.DefaultConfig(), Fleet: simulator.DefaultConfig(), Scenario: liveConfig{RealTime: realtime.DefaultConfig()}}
 }
 
 func configureFleet(c *fleetConfig, s Site) {
 	c.Ops = ops(Fleet, s)
 	c.Fleet.Identities, c.Fleet.Gateway.Gateway, c.Fleet.Devices = s.Dir.Identities(), s.Ports.GatewayURL(), s.simulated()
+	c.Scenario.RealTime = s.RealTime(0)
+	if s.World != nil {
+		c.Fleet.Devices = nil // the scenario names them
+		c.Scenario.File, c.Scenario.Truth = s.Dir.scenario(), s.Dir.truth()
+	}
 }
 
 func runFleet(_ context.Context, p *daemon.Process, c fleetConfig) error {
+	if c.Scenario.File != "" {
+		return runScenario(p, c)
+	}
 	f, err := simulator.New(c.Fleet, simulator.Settings{Log: p.Log, Metrics: p.Metrics})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"muster.dev/cmd/muster/supervise"
 	"muster.dev/embedded/clickhouse"
+	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/warehouse"
 	"muster.dev/services/registry/authority"
 )
@@ -25,8 +26,10 @@ const (
 type Order struct {
 	Dir     Dir
 	Devices int
-	Region  string // of the gateway; none takes every region's devices
-	Offset  int    // of every port
+	World   *world.World // of the scenario that the devices live, instead of so many that send by the clock; nil is none
+	Text    []byte       // the scenario's
+	Region  string       // of the gateway; none takes every region's devices
+	Offset  int          // of every port
 	Version string
 	Out     io.Writer // what a person may copy
 	Err     io.Writer // progress
@@ -50,7 +53,7 @@ func Up(ctx context.Context, o Order) (err error) {
 		return err
 	}
 	defer release()
-	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices, Region: o.Region}
+	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices, Region: o.Region, World: o.World}
 	plan, names := o.plan()
 	say := func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
 	if err := o.Dir.endLeftovers(ctx, patience, say); err != nil {
@@ -61,6 +64,11 @@ func Up(ctx context.Context, o Order) (err error) {
 	}
 	if err := prepare(site); err != nil {
 		return err
+	}
+	if o.World != nil {
+		if err := writeFile(o.Dir.scenario(), o.Text); err != nil {
+			return err
+		}
 	}
 	if err := writeJSON(o.Dir.RunFile("stack"), Instance{PID: os.Getpid(), Started: time.Now().UTC(), Ports: ports, Parts: names}); err != nil {
 		return err
@@ -103,7 +111,7 @@ func Up(ctx context.Context, o Order) (err error) {
 
 // plan is what is to run, and the names of it.
 func (o Order) plan() (plan []Part, names []string) {
-	plan = slices.DeleteFunc(parts(), func(p Part) bool { return p.Name == Fleet && o.Devices == 0 })
+	plan = slices.DeleteFunc(parts(), func(p Part) bool { return p.Name == Fleet && o.Devices == 0 && o.World == nil })
 	for _, p := range plan {
 		names = append(names, p.Name)
 	}

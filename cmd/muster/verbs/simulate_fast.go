@@ -18,7 +18,6 @@ import (
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/simulator/fast"
 	"muster.dev/fleet/simulator/report"
-	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/daemon"
 )
@@ -83,7 +82,7 @@ func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	took := time.Since(began)
 	f.say("%d records in %s: %.0f a second, %.0f x real time; sha256 of telemetry and events %s",
 		result.Records, took.Round(10*time.Millisecond), float64(result.Records)/took.Seconds(), s.Lasts.Seconds()/took.Seconds(), result.Sum())
-	if err := writeTruth(filepath.Join(string(dir), truthFile), w, result.Lines); err != nil {
+	if err := stack.WriteTruth(filepath.Join(string(dir), truthFile), w, result.Lines); err != nil {
 		return err
 	}
 	if !o.store {
@@ -119,20 +118,14 @@ func (f *frame) deliver(dir stack.Dir, r report.Report) error {
 	if err != nil {
 		return err
 	}
-	f.say("the truth, the report and the data are in %s; muster up --data %s opens what is there to query", dir.Shown(), dir.Shown())
+	f.say("the truth and the report are in %s", dir.Shown())
+	if dir.Simulated() {
+		f.say("its data too: muster up --data %s --devices 0 opens it to query", dir.Shown())
+	}
 	if !r.Check.OK {
 		return finding{fmt.Errorf("not every message that arrived is stored exactly once")}
 	}
 	return nil
-}
-
-func writeTruth(path string, w *world.World, lines []truth.Line) (err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("writing the truth: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return truth.Write(file, w.Header(), lines)
 }
 
 // settle waits until the store has everything.

@@ -40,14 +40,17 @@ func (f *frame) playLive(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	}
 	ctx, cancel := contextWithCancel(cmd)
 	defer cancel()
-	site := stack.Site{Dir: dir, Ports: inst.Ports}
-	if err := site.EnrollScenario(ctx, s, s.Seed, func(line string) { f.say("%s", line) }); err != nil {
+	w, err := world.New(s, s.Seed)
+	if err != nil {
+		return misuse{err}
+	}
+	site := stack.Site{Dir: dir, Ports: inst.Ports, World: w}
+	if err := site.EnrollScenario(ctx, func(line string) { f.say("%s", line) }); err != nil {
 		return err
 	}
 	began := time.Now()
 	s.Begins = began.UTC().Truncate(time.Second)
-	w, err := world.New(s, s.Seed)
-	if err != nil {
+	if w, err = world.New(s, s.Seed); err != nil {
 		return misuse{err}
 	}
 	f.say("%s, seed %d: %d devices, %s from now", s.Name, s.Seed, len(w.Devices()), scenario.FormatSpan(s.Lasts))
@@ -77,7 +80,7 @@ func (f *frame) playLive(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	c := result.Counts
 	f.say("%d messages stored (%d of them told as duplicates), %d refused, %d dropped, %d waiting; %d retries, %d handshakes",
 		c.Stored, c.Duplicates, c.Refused, c.Dropped, c.Waiting, c.Retries, c.Dials)
-	if err := writeTruth(filepath.Join(string(out), truthFile), w, result.Lines); err != nil {
+	if err := stack.WriteTruth(filepath.Join(string(out), truthFile), w, result.Lines); err != nil {
 		return err
 	}
 	facts := rehearsal.TellFacts(w, result.Told, result.Lines)

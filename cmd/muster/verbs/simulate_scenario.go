@@ -13,6 +13,7 @@ import (
 
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/scenarios"
+	"muster.dev/fleet/simulator/world"
 )
 
 // scenario reads the scenario and makes it what the flags say.
@@ -59,18 +60,38 @@ func deal(s *scenario.Scenario, n int) {
 
 // readScenario reads a scenario of the library by its name, or a file.
 func readScenario(name string) (*scenario.Scenario, error) {
-	if !strings.ContainsAny(name, "./\\") {
-		text, err := fs.ReadFile(scenarios.Files, name+".yaml")
-		if err != nil {
-			return nil, fmt.Errorf("the library has no scenario %s, only %s; name a file by its path, as ./%s", name, strings.Join(library(), ", "), name)
-		}
-		return scenario.Parse(name+".yaml", text)
-	}
-	text, err := os.ReadFile(name)
+	text, called, err := scenarioText(name)
 	if err != nil {
-		return nil, fmt.Errorf("reading the scenario: %w", err)
+		return nil, err
 	}
-	return scenario.Parse(name, text)
+	return scenario.Parse(called, text)
+}
+
+// readWorld is readScenario for whoever lets it live.
+func readWorld(name string) (*world.World, []byte, error) {
+	text, called, err := scenarioText(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := scenario.Parse(called, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := world.New(s, s.Seed)
+	return w, text, err
+}
+
+func scenarioText(name string) (text []byte, called string, err error) {
+	if strings.ContainsAny(name, "./\\") {
+		if text, err = os.ReadFile(name); err != nil {
+			return nil, "", fmt.Errorf("reading the scenario: %w", err)
+		}
+		return text, name, nil
+	}
+	if text, err = fs.ReadFile(scenarios.Files, name+".yaml"); err != nil {
+		return nil, "", fmt.Errorf("the library has no scenario %s, only %s; name a file by its path, as ./%s", name, strings.Join(library(), ", "), name)
+	}
+	return text, name + ".yaml", nil
 }
 
 func library() (names []string) {

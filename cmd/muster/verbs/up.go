@@ -18,6 +18,7 @@ const defaultDevices = 20
 func up(f *frame) *cobra.Command {
 	o := stack.Order{Version: f.Version, Out: f.Out, Err: f.Err}
 	var check bool
+	var played string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the local stack in the foreground, with a small simulated fleet; Ctrl-C stops it in order",
@@ -32,6 +33,14 @@ func up(f *frame) *cobra.Command {
 			if o.Devices < 0 {
 				return misuse{fmt.Errorf("--devices %d: want 0 or more", o.Devices)}
 			}
+			if played != "" {
+				if cmd.Flags().Changed("devices") {
+					return misuse{fmt.Errorf("--devices %d: the scenario says how many", o.Devices)}
+				}
+				if o.World, o.Text, err = readWorld(played); err != nil {
+					return misuse{err}
+				}
+			}
 			if o.Region != "" && !event.Name(o.Region) {
 				return misuse{fmt.Errorf("--region %q: want [a-z0-9][a-z0-9._-]{0,62}", o.Region)}
 			}
@@ -45,6 +54,7 @@ func up(f *frame) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&o.Devices, "devices", defaultDevices, "simulated devices; 0 is none")
+	cmd.Flags().StringVar(&played, "scenario", "", "a `FILE`, or a name of muster simulate list: its devices live it by the clock, instead of the small fleet")
 	cmd.Flags().StringVar(&o.Region, "region", "", "the gateway's `REGION`: it takes its devices, and those of no region (default all)")
 	cmd.Flags().BoolVar(&check, "check", false, "only say what would stop it now: a taken port, another stack on the directory")
 	cmd.Flags().IntVar(&o.Offset, "listen-offset", 0, "add `N` to every port, so that two stacks can stand side by side")

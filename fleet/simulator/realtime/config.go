@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"muster.dev/fleet/device"
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/simulator/world"
@@ -50,6 +52,8 @@ type Settings struct {
 	// Boots is added to the number of each boot: it must rise from run to run, or a device would use a key twice.
 	Boots uint32
 	Log   *slog.Logger
+	// Metrics takes the counters while Run runs. Nil is nobody.
+	Metrics prometheus.Registerer
 	// Progress is called every now and then. Nil is nothing.
 	Progress func(Counts)
 }

@@ -62,6 +62,11 @@ func Run(ctx context.Context, cfg Config, s Settings) (Result, error) {
 			s.way.close()
 		}
 	}()
+	if s.Metrics != nil {
+		if err := s.Metrics.Register(r); err != nil {
+			return Result{}, fmt.Errorf("the fleet's metrics: %w", err)
+		}
+	}
 	r.play(ctx)
 	r.leave()
 	for i := range r.told {
