@@ -33,7 +33,7 @@ type Settings struct {
 	ID    Identity
 	Log   *slog.Logger
 	// Answered hears of each attempt: its outcome (stored, duplicate, refused, forbidden, slower, unsure, barred) and how long
-	// it took. Refused hears of what was let go; it does not wait.
+	// it took. Refused hears of what was let go, and with no messages of a device that the edge may not speak for; it does not wait.
 	Answered func(outcome string, took time.Duration)
 	Refused  func(Refused)
 	Now      func() time.Time
@@ -339,7 +339,7 @@ func (u *Uplink) settle(l *lane, it item, a answer) {
 	}
 	u.offer(l)
 	u.mu.Unlock()
-	if lost.Messages > 0 {
+	if lost != (Refused{}) {
 		u.s.Refused(lost)
 	}
 }
