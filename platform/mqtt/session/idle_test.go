@@ -50,6 +50,9 @@ func TestAnIdleConnectionIsSmall(t *testing.T) {
 	empty := s.ask(t)
 	s.fill(t, n)
 	full := s.ask(t)
+	for end := time.Now().Add(time.Minute); full.Goroutines-empty.Goroutines > n && time.Now().Before(end); {
+		full = s.ask(t) // who wrote the last answers is on its way out
+	}
 	if full.Open != n {
 		t.Fatalf("%d connections are open, of %d", full.Open, n)
 	}
@@ -273,7 +276,9 @@ func TestServeIdle(t *testing.T) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		u := usage{RSS: resident()}
 		h.open.Range(func(any, any) bool { u.Open++; return true })
-		debug.FreeOSMemory()
+		for range 4 { // each halves a stack that a handshake let grow
+			debug.FreeOSMemory()
+		}
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		u.RSSAfter, u.Heap, u.Objects, u.Stacks, u.Goroutines = resident(), int(m.HeapAlloc), int(m.HeapObjects), int(m.StackInuse), runtime.NumGoroutine()
