@@ -64,6 +64,8 @@ func configureGateway(c *gateway.Config, s Site) {
 	c.Ops, c.Log = ops(Gateway, s), logAs(principals.Gateway, s)
 	c.Name, c.Listen, c.TrustDomain, c.Region = "local", Loopback(s.Ports.Gateway), s.TrustDomain, s.Region
 	c.MQTT.Listen = Loopback(s.Ports.MQTT)
+	// A device that speaks once a minute keeps its connection: a handshake costs more than a message.
+	c.Limits.IdleTimeout = 150 * time.Second
 	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = s.Dir.Certificate(Gateway), s.Dir.Key(Gateway), s.Dir.ClientBundle()
 }
 
