@@ -9,12 +9,20 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 )
 
 var errNobody = errors.New("no agent listens")
 
 func (s *settings) dial(ctx context.Context) (*net.UnixConn, func(), error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
+	for late := time.Now().Add(s.wait); err != nil && time.Now().Before(late) && ctx.Err() == nil; {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w on %s: %w", errNobody, s.socket, err)
 	}

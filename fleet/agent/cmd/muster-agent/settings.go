@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"muster.dev/fleet/agent"
 	"muster.dev/fleet/agent/ring"
@@ -23,6 +24,7 @@ type settings struct {
 	dir, config string
 	socket      string
 	stdin       bool
+	wait        time.Duration
 	level       slog.Level
 
 	line, device, ca, pin, passwordFile string
@@ -52,6 +54,7 @@ func (s *settings) flags(verb string) *flag.FlagSet {
 	f.StringVar(&s.State, "state", "", "directory of the ring and the counters (default DIR/state)")
 	f.StringVar(&s.socket, "socket", "", "unix socket that readings are taken on (default DIR/socket)")
 	f.BoolVar(&s.stdin, "stdin", false, "take readings on standard input too")
+	f.DurationVar(&s.wait, "wait", 0, "how long put and status wait for an agent that is about to start")
 	f.TextVar(&s.level, "log", slog.LevelInfo, "least level of the log: debug, info, warn or error")
 
 	f.StringVar(&s.EST, "est", "", "the registry, as https://host:8444; without it the certificate is not renewed")
