@@ -9,7 +9,7 @@ import (
 type Scenario struct {
 	// Name of the scenario.
 	Name string `yaml:"scenario" need:"yes" form:"name"`
-	// About says in a sentence what the scenario shows.
+	// About is a sentence that says what the scenario shows.
 	About string `yaml:"about" want:"0..1000"`
 	// Seed of everything that is left to chance. The same scenario and seed give the same bytes.
 	Seed uint64 `yaml:"seed" default:"1"`
