@@ -5,6 +5,7 @@ import "encoding/binary"
 // Connect is a client's first packet. Its slices alias what it was decoded from.
 type Connect struct {
 	Version    Version
+	Bridge     bool // it is another broker, by a bit of the level that mosquitto's bridges set
 	CleanStart bool // 3.1.1: clean session
 	KeepAlive  uint16
 	ClientID   []byte
@@ -40,6 +41,8 @@ const (
 	connectRetain   = 1 << 5
 	connectPassword = 1 << 6
 	connectUser     = 1 << 7
+
+	bridgeBit = 0x80
 )
 
 var (
@@ -54,6 +57,9 @@ func (k *Connect) Decode(body []byte) error {
 	c := cursor{b: body, t: CONNECT}
 	name := c.binary("protocol's name")
 	level := Version(c.byte("protocol's level"))
+	// No text has this bit. A bridge comes without it when it is refused for the level, but half a minute later.
+	bridge := level&bridgeBit != 0
+	level &^= bridgeBit
 	if c.err != nil {
 		return c.err
 	}
@@ -63,12 +69,12 @@ func (k *Connect) Decode(body []byte) error {
 	case string(name) != "MQTT": // [MQTT-3.1.2-1]
 		return refuse(UnsupportedVersion, "CONNECT of another protocol than MQTT")
 	case level != V311 && level != V5: // [MQTT-3.1.2-2]
-		if level > V5 {
+		if level > V5 && !bridge {
 			k.Version = V5 // it reads what 5.0 answers
 		}
 		return refuse(UnsupportedVersion, "MQTT of protocol level %d is not spoken here; 4 (3.1.1) and 5 (5.0) are", byte(level))
 	}
-	k.Version = level
+	k.Version, k.Bridge = level, bridge
 
 	flags := c.byte("flags")
 	if c.err == nil && flags&1 != 0 { // [MQTT-3.1.2-3]
@@ -177,7 +183,11 @@ func (k *Connect) Append(dst []byte) []byte {
 		n += 2 + len(k.Password)
 	}
 	dst = appendHeader(dst, CONNECT, 0, n)
-	dst = append(appendText(dst, "MQTT"), byte(k.Version), flags)
+	level := byte(k.Version)
+	if k.Bridge {
+		level |= bridgeBit
+	}
+	dst = append(appendText(dst, "MQTT"), level, flags)
 	dst = binary.BigEndian.AppendUint16(dst, k.KeepAlive)
 	if k.Version == V5 {
 		dst = append(appendVarint(dst, len(props)), props...)

@@ -21,6 +21,8 @@ var golden = []struct {
 		bytes: "\x10\x25\x00\x04MQTT\x05\x2c\x00\x3c\x00\x00\x01d\x0f\x18\x00\x00\x00\x05\x01\x01\x26\x00\x01k\x00\x02vv\x00\x01w\x00\x02mm",
 		packet: Connect{Version: V5, KeepAlive: 60, ClientID: []byte("d"), ReceiveMaximum: 65_535,
 			Will: &Will{QoS: 1, Retain: true, Topic: []byte("w"), Payload: []byte("mm")}}},
+	{name: "CONNECT 3.1.1 of mosquitto's bridge", version: V311, bytes: "\x10\x0d\x00\x04MQTT\x84\x02\x00\x3c\x00\x01d",
+		packet: Connect{Version: V311, Bridge: true, CleanStart: true, KeepAlive: 60, ClientID: []byte("d"), ReceiveMaximum: 65_535}},
 	{name: "CONNACK 3.1.1", version: V311, bytes: "\x20\x02\x00\x05", packet: Connack{Reason: NotAuthorized}},
 	{name: "CONNACK 3.1.1 of a session that goes on", version: V311, bytes: "\x20\x02\x01\x00", packet: Connack{SessionPresent: true}},
 	{name: "CONNACK 5.0", version: V5,

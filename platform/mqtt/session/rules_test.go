@@ -156,6 +156,8 @@ func TestAConnectThatCannotBeTakenIsAnsweredInItsVersion(t *testing.T) {
 	}{
 		{"MQTT 3.1", []byte("\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01d"), packet.UnsupportedVersion, packet.V311},
 		{"level 3", []byte("\x10\x0d\x00\x04MQTT\x03\x02\x00\x3c\x00\x01d"), packet.UnsupportedVersion, packet.V311},
+		{"3.1 of a bridge", []byte("\x10\x0d\x00\x04MQTT\x83\x02\x00\x3c\x00\x01d"), packet.UnsupportedVersion, packet.V311},
+		{"a level that is none of a bridge", []byte("\x10\x0d\x00\x04MQTT\x86\x02\x00\x3c\x00\x01d"), packet.UnsupportedVersion, packet.V311},
 		{"another protocol", []byte("\x10\x0c\x00\x04MQTX\x04\x02\x00\x00\x00\x00"), packet.UnsupportedVersion, packet.V311},
 		{"level 6", []byte("\x10\x0e\x00\x04MQTT\x06\x02\x00\x3c\x00\x00\x01d"), packet.UnsupportedVersion, packet.V5},
 		{"3.1.1 without an identifier, whose session is to go on", []byte("\x10\x0c\x00\x04MQTT\x04\x00\x00\x3c\x00\x00"), packet.BadClientID, packet.V311},
