@@ -377,12 +377,3 @@ func TestTheKernelsLogIsFollowedWhereItCanBe(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
-
-func FuzzParseLine(f *testing.F) {
-	f.Add("3,1234,5678901,-;EXT4-fs error: bad\n A=b")
-	f.Fuzz(func(t *testing.T, line string) {
-		if c, ok := parseLine(line); ok {
-			sendable(t, c.event(time.Unix(1, 0), 1, 1))
-		}
-	})
-}
