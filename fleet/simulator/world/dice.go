@@ -59,7 +59,7 @@ func (d *dice) between(from, to int64) int64 {
 
 // after adds an exponential time of a mean, in ms. At least one millisecond passes.
 func (d *dice) after(at int64, mean float64) int64 {
-	return later(at, 1+d.exp()*mean)
+	return later(at, 1+float64(d.exp()*mean))
 }
 
 const dayMS = 24 * 60 * 60 * 1000

@@ -183,7 +183,7 @@ func (f *fate) planUpdates() {
 		}
 		u := update{at: f.after(v.begins[stage-1], float64(r.Takes.Milliseconds())), rollout: i, stage: stage}
 		if f.chance(float64(r.Postponed.Share)) {
-			u.wait = int64(1 + f.exp()*float64(r.Postponed.By.Milliseconds()))
+			u.wait = f.after(0, float64(r.Postponed.By.Milliseconds()))
 		}
 		f.updates = append(f.updates, u)
 	}

@@ -8,17 +8,22 @@ type radio struct {
 	free  int64 // devices with a store send in order: not before
 	ended int64 // the outage that the device came back from last
 	back  int64 // when it did
+	last  int64 // arrival of the latest message that came straight
 }
+
+// backlogged is how long a message lies in a store until it counts as one that did. A sending that was tried again does not.
+const backlogged = 30_000
 
 // lost is the arrival of what never does.
 const lost = int64(-1)
 
-// send gives the arrival of a message that was made at an instant. waited says that it lay in the device's store.
-func (l *Life) send(made int64) (arrival int64, waited bool) {
+// send gives the arrival of a message that was made at an instant. late says that it lay in the device's
+// store.
+func (l *Life) send(made int64) (arrival int64, late bool) {
 	r, c := &l.radio, l.c
 	store := c.keeps > 0
 	at := max(made, r.free)
-	waited = at > made
+	waited := at > made
 	for at < l.w.until {
 		again := at
 		if store {
@@ -45,7 +50,7 @@ func (l *Life) send(made int64) (arrival int64, waited bool) {
 			r.free += r.between(20, 50) // what lay about is sent bit by bit
 		}
 	}
-	return l.travel(at, store), waited
+	return l.travel(at, store), waited && at-made >= backlogged
 }
 
 // attempt gives the instant itself if a sending gets through, or when to try again.
@@ -114,7 +119,8 @@ func (l *Life) comeback(until int64) int64 {
 // travel is the way from a sending that gets through to its arrival.
 func (l *Life) travel(at int64, store bool) int64 {
 	r, c := &l.radio, l.c
-	at += int64(c.latency * (0.4 + float64(0.6*r.exp())))
+	at = max(at+int64(c.latency*(0.4+float64(0.6*r.exp()))), r.last+1) // one connection keeps the order
+	r.last = at
 	if r.chance(float64(c.Radio.Late.Share)) {
 		at = r.after(at, float64(c.Radio.Late.By.Milliseconds()))
 	}

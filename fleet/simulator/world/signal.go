@@ -133,7 +133,7 @@ func (l *Life) value(i int, t *instant) (v float64, there bool) {
 	case followsRadio:
 		v -= l.fading(t.at)
 	case followsBattery:
-		v += 100 * max(0, l.level-float64(float64(t.at-l.levelAt)*l.perMS))
+		v += float64(100 * max(0, l.level-float64(float64(t.at-l.levelAt)*l.perMS)))
 	case followsUptime:
 		v += float64(t.at-l.booted) / 1000
 	}
