@@ -57,7 +57,7 @@ func (c *Conn) answer(qos byte, id uint16, a Answer) {
 	}
 }
 
-// farewell is the reason of a DISCONNECT where r is why: not every reason is for every packet, and there are clients who see to it.
+// farewell is the reason of a DISCONNECT where r is why: the standard has not every reason for every packet.
 func farewell(r packet.Reason) packet.Reason {
 	switch {
 	case !r.Failed(), r == packet.Banned:
