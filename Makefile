@@ -13,7 +13,7 @@ SEED    ?=
 CRASHES ?= 200
 RUN     ?= ^TestTorture|^TestADeath|^TestMembersThat|^TestAProcessThatWasStopped
 
-.PHONY: help up build engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
+.PHONY: help up build agent engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +30,9 @@ build: ## bin/muster
 	@command -v go >/dev/null || { echo "Muster is written in Go, and go is not installed: get Go 1.26 from https://go.dev/dl, then run this again." >&2; exit 1; }
 	@[ -x bin/muster ] || echo "building bin/muster (the first time takes a minute)" >&2
 	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muster ./cmd/muster
+
+agent: ## bin/muster-agent, static, for this machine or another (GOARCH=arm GOARM=6)
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/muster-agent ./fleet/agent/cmd/muster-agent
 
 engine: ## the embedded ClickHouse, by npm ci
 	@.ci/engine

@@ -3,10 +3,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"muster.dev/cmd/muster/stack/stacktest"
 )
@@ -40,6 +44,7 @@ func (l *local) readme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.pi(t)
 	port := regexp.MustCompile(`127\.0\.0\.1:(\d+)`)
 	for _, block := range all {
 		script := port.ReplaceAllStringFunc(block, func(addr string) string {
@@ -68,12 +73,53 @@ func (l *local) readme(t *testing.T) {
 				}
 				return nil
 			})
+		case strings.Contains(block, "bin/muster-agent put"):
+			// Each put says ok once its reading is on the device's disk.
+			if puts := regexp.MustCompile(`for n in ([0-9 ]+);`).FindStringSubmatch(block); strings.Count(out, "ok 1\n") != len(strings.Fields(puts[1])) {
+				t.Errorf("%s\n%s", block, out)
+			}
+		case strings.Contains(block, "WHERE device = 'pi-1'"):
+			l.eventually(t, "what the Pi read while it was unplugged can be queried", func() error {
+				if out := l.bash(t, script); !strings.Contains(out, "[1,2,3,4,5,6,7,8,9]") {
+					log, _ := os.ReadFile(filepath.Join(l.dir, ".muster", "pi-1", "log"))
+					return fmt.Errorf("%s\n%s", out, log)
+				}
+				return nil
+			})
 		case strings.Contains(block, "send --csv"):
 			if !strings.Contains(out, "in 1 messages, 0 of which were there already") || !strings.Contains(out, "in 1 messages, 1 of which were there already") {
 				t.Errorf("%s\n%s", block, out)
 			}
 		}
 	}
+}
+
+// pi puts the agent where `make agent` does, and sees to it that the one that the README starts ends with the README.
+func (l *local) pi(t *testing.T) {
+	stacktest.Require(t, inPath("flock"), "flock")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", filepath.Join(l.dir, "bin", "muster-agent"), "muster.dev/fleet/agent/cmd/muster-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the agent: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		raw, err := os.ReadFile(filepath.Join(l.dir, ".muster", "pi-1", "pid"))
+		if err != nil {
+			return // it was never started
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = syscall.Kill(pid, syscall.SIGTERM) // fails once it has ended
+		for late := time.Now().Add(patience); alive(pid); <-time.After(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Errorf("the agent, process %d, does not end", pid)
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				return
+			}
+		}
+	})
 }
 
 func TestReadmeNamesMakeTargetsThatExist(t *testing.T) {
