@@ -48,16 +48,16 @@ func (t *table) due(now int64) (*seat, time.Duration) {
 	return heap.Pop(&t.seats).(*seat), 0
 }
 
-// serve hands out seats as their time comes, until ctx ends or until.
+// serve hands out seats as their time comes, until ctx ends, or all have been handed out whose time comes before until.
 func (t *table) serve(ctx context.Context, until int64, out chan<- *seat) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now := time.Now().UnixMilli()
-		if now >= until {
+		s, wait := t.due(min(now, until-1))
+		if s == nil && now >= until {
 			return
 		}
-		s, wait := t.due(now)
 		if s == nil {
 			timer.Reset(min(wait, time.Duration(until-now)*time.Millisecond))
 			select {
