@@ -25,6 +25,7 @@ type Entry struct {
 	Type      string    `json:"type"` // telemetry, or the event's own
 	Device    string    `json:"device,omitempty"`
 	DeviceNo  uint32    `json:"device_no,omitempty"`
+	Via       uint32    `json:"via,omitempty"` // number of the device that sent it for this one
 	Boot      *uint32   `json:"boot,omitempty"`
 	Seq       *uint64   `json:"seq,omitempty"`
 	Firmware  string    `json:"fw,omitempty"`
@@ -74,6 +75,10 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 			if d, err := record.ParseDevice(h.Value); err == nil {
 				e.DeviceNo = d.No
 			}
+		case record.HeaderVia:
+			if no, err := record.ParseVia(h.Value); err == nil {
+				e.Via = no
+			}
 		}
 	}
 	var err error
@@ -106,6 +111,10 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 				e.Device, e.DeviceNo = b.Device, b.No
 			case event.DeviceRevoked:
 				e.DeviceNo = b.No
+			case event.ActingGranted:
+				e.DeviceNo = b.Agent
+			case event.ActingWithdrawn:
+				e.DeviceNo = b.Agent
 			}
 		}
 	}
@@ -168,6 +177,9 @@ func (e Entry) String() string {
 	}
 	if e.Boot != nil && e.Seq != nil {
 		fmt.Fprintf(&b, " %d/%d", *e.Boot, *e.Seq)
+	}
+	if e.Via != 0 {
+		fmt.Fprintf(&b, " via #%d", e.Via)
 	}
 	switch {
 	case e.Error != "":

@@ -60,6 +60,14 @@ func TestABatchIsShownByItsSteps(t *testing.T) {
 	}
 }
 
+func TestWhoSentAMessageForADeviceIsShown(t *testing.T) {
+	rec := telemetry(t, func(b *batch.Builder) { b.SetBool(at.UnixMilli(), "door_open", true) })
+	rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: record.HeaderVia, Value: record.AppendVia(nil, 7)})
+	if e := NewReader().Read(rec); e.Via != 7 || e.DeviceNo != 42 || !strings.Contains(e.String(), "boiler-7 3/17 via #7: ") {
+		t.Errorf("%+v: %s", e, e)
+	}
+}
+
 func TestAMessageByASchemaIsShownByTheSchemasNames(t *testing.T) {
 	value, headers, err := event.Registry{N: 1, Time: at.UnixMilli(), Who: "operator", Body: event.SchemaDefined{
 		Schema: 9, Metrics: []event.SchemaMetric{{Name: "temp_c", Kind: batch.Int, Scale: 1}},
