@@ -26,7 +26,8 @@ type Conn struct {
 	deadline time.Time
 	inside   bool // a packet has begun, and has its own deadline
 	aliases  [][]byte
-	expires  bool // the client asked for a session that outlives the connection
+	chatted  time.Time // how far packets that brought nothing have used time up: to now at most
+	expires  bool      // the client asked for a session that outlives the connection
 	let      bool
 
 	// Since CONNECT, for everybody.

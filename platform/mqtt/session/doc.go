@@ -9,7 +9,7 @@
 // What it promises its server. Whatever the bytes, the process lives, and what one connection holds is bounded: 4 KiB and five
 // seconds before CONNECT has been let in, then one packet of the limit's size that is being read, which grows as its bytes come and
 // not with what they announce, and as many messages with the handler as the receive maximum. An idle connection is one goroutine
-// and no buffer beyond 512 bytes of its own. A client that does not read its answers is not waited for beyond the write limit.
+// and no buffer beyond 512 bytes of its own. Packets that bring no message are counted. A client that does not read its answers is not waited for beyond the write limit.
 //
 // What topics mean and who may send what is the handler's.
 package session

@@ -116,6 +116,7 @@ func TestAClientThatDoesNotReadIsNotWaitedFor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := mqtttest.Pair(2000) // what a network takes that nobody reads
 				s := settings()
+				s.Limits.Chatter = 1e9 // that is another limit
 				ended := make(chan Ended, 1)
 				go func() { ended <- Serve(t.Context(), far, s, &recorder{}) }()
 				w := &wire{t: t, conn: near}
@@ -185,6 +186,41 @@ func TestWhatAServerOfThisKindCannotDoIsSaidAtOnce(t *testing.T) {
 			t.Errorf("published %q", r.messages)
 		}
 	})
+}
+
+func TestPacketsThatBringNoMessageAreCounted(t *testing.T) {
+	for name, packets := range map[string][]byte{
+		"pings":           []byte("\xc0\x00"),
+		"subscriptions":   packet.AppendSubscribe(nil, packet.SUBSCRIBE, packet.V5, 1, "a"),
+		"unsubscriptions": packet.AppendSubscribe(nil, packet.UNSUBSCRIBE, packet.V5, 1, "a"),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := connect(t, settings(), &recorder{})
+			w.in(hello(packet.V5))
+			once := func() bool { w.write(packets...); p := w.next(); return len(p) > 0 && p[0] != 0xe0 }
+			for range 3 { // so many at once, and again after a minute
+				for i := range 600 {
+					if !once() {
+						t.Fatalf("%s: ended at %d", name, i)
+					}
+				}
+				time.Sleep(time.Minute)
+			}
+			for range 1000 { // ten a second is as many as there may be for ever
+				if !once() {
+					t.Fatalf("%s: ended", name)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			n := 0
+			for once() {
+				n++
+			}
+			if e := w.over(); n > 600 || e.Reason != packet.MessageRateTooHigh {
+				t.Errorf("%s: ended after %d more, %v", name, n, e)
+			}
+		})
+	}
 }
 
 func TestAClientThatTakesNoAnswerToConnectIsLeftWithoutAWord(t *testing.T) {

@@ -137,6 +137,9 @@ func (c *Conn) packet(h packet.Header) bool {
 	case packet.PUBLISH:
 		return c.publish(h)
 	case packet.PINGREQ:
+		if !c.chat(h) {
+			return false
+		}
 		if err := h.Empty(); err != nil {
 			return c.fault(err)
 		}
@@ -158,7 +161,23 @@ func (c *Conn) packet(h packet.Header) bool {
 	return c.refuse(packet.ProtocolError, h.Type.String()+" is not for a client to send here")
 }
 
+// chat counts a packet that brings no message: each costs little, and any number of them may not be had.
+func (c *Conn) chat(h packet.Header) bool {
+	now := time.Now()
+	if full := now.Add(-time.Minute); c.chatted.Before(full) {
+		c.chatted = full
+	}
+	c.chatted = c.chatted.Add(time.Minute / time.Duration(c.settings.Limits.Chatter) * time.Duration(1+h.Length>>10))
+	if c.chatted.After(now) {
+		return c.refuse(packet.MessageRateTooHigh, "too many packets that bring no message")
+	}
+	return true
+}
+
 func (c *Conn) subscribe(h packet.Header) bool {
+	if !c.chat(h) {
+		return false
+	}
 	body, b, ok := c.small(h.Length)
 	if !ok {
 		return false

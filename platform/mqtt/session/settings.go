@@ -19,6 +19,7 @@ type Limits struct {
 	Topic          int           // a topic's length
 	ReceiveMaximum int           // messages that the handler has and has not answered
 	Aliases        int           // topic aliases
+	Chatter        int           // packets a minute that bring no message, a KiB of one counting as one more; so many may come at once
 
 	KeepAliveLeast   time.Duration // what a client asks for is brought between the two;
 	KeepAliveMost    time.Duration
@@ -35,7 +36,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Connect: 5 * time.Second, ConnectBytes: 4 << 10,
-		Packet: 256 << 10, Body: 15 * time.Second, Topic: 1 << 10, ReceiveMaximum: 64, Aliases: 16,
+		Packet: 256 << 10, Body: 15 * time.Second, Topic: 1 << 10, ReceiveMaximum: 64, Aliases: 16, Chatter: 600,
 		KeepAliveLeast: 10 * time.Second, KeepAliveMost: 300 * time.Second, KeepAliveDefault: 60 * time.Second, Silence: 300 * time.Second,
 		Write: 10 * time.Second, Farewell: 100 * time.Millisecond, Pause: time.Second, Drain: 10 * time.Second,
 	}
@@ -67,6 +68,8 @@ func (l Limits) Validate() error {
 		return fmt.Errorf("MQTT topics of %d bytes at most: it has to be from 1 to 65535", l.Topic)
 	case l.ReceiveMaximum < 1 || l.ReceiveMaximum > 65_535:
 		return fmt.Errorf("MQTT receive maximum %d: it has to be from 1 to 65535", l.ReceiveMaximum)
+	case l.Chatter < 1:
+		return fmt.Errorf("%d MQTT packets a minute that bring no message: it has to be 1 at least", l.Chatter)
 	case l.Aliases < 0 || l.Aliases > 65_535:
 		return fmt.Errorf("%d MQTT topic aliases: it has to be from 0 to 65535", l.Aliases)
 	}
