@@ -44,6 +44,11 @@ var pages = []page{
 		"--file .muster/registry-now.jsonl": {"records exported", "registry-now.jsonl: "},
 		"--since":                           {"kept"},
 	}},
+	{"docs/edge.md", map[string][]string{
+		"device act-for hall-3-edge": {"ca.pem"},
+		"--check":                    {"configuration is valid"},
+		"edge password press-1":      nil,
+	}},
 }
 
 // asTheDevice is in blocks that say something as a device: on the runbook's page the same words, once isolated and once revoked.

@@ -18,9 +18,8 @@ type teller struct {
 	t    *testing.T
 	addr string
 
-	mu      sync.Mutex
-	told    map[string]map[int]bool
-	refused int
+	mu   sync.Mutex
+	told map[string]map[int]bool
 }
 
 func newTeller(t *testing.T, addr string) *teller {
@@ -161,4 +160,11 @@ func publish(t *testing.T, p *publisher.Publisher, topic string, body []byte) er
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return p.Publish(ctx, publisher.Message{Topic: topic, Payload: body, QoS: 1})
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
