@@ -16,6 +16,7 @@ import (
 
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
+	"muster.dev/services/ingest/gateway"
 )
 
 const (
@@ -57,7 +58,17 @@ func page(t *testing.T, title string) string {
 }
 
 // telegraf runs it once over what its input has, and gives what it said.
-func (s *site) telegraf(program, config, input string) (said string, err error) {
+func (s *site) telegraf(program, config, input string) (string, error) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	cmd, said := s.telegrafCommand(ctx, program, config, input, "--once")
+	err := cmd.Run()
+	return said.String(), err
+}
+
+// telegrafCommand is how it is started; what it says is to be read when it has ended.
+func (s *site) telegrafCommand(ctx context.Context, program, config, input string, args ...string) (cmd *exec.Cmd, said *bytes.Buffer) {
 	s.t.Helper()
 	dir := s.t.TempDir()
 	write := func(name, text string) string {
@@ -73,13 +84,10 @@ func (s *site) telegraf(program, config, input string) (said string, err error) 
 		"telegraf-1/ca.pem", s.ca.CA(), "telegraf-1/cert.pem", id.Cert, "telegraf-1/key.pem", id.Key,
 	).Replace(config)
 	in := fmt.Sprintf("[[inputs.file]]\n  files = [%q]\n  data_format = \"influx\"\n", write("metrics", input))
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "--once", "--config", write("telegraf.conf", config), "--config", write("input.conf", in))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	return out.String(), err
+	cmd = exec.CommandContext(ctx, program, append(args, "--config", write("telegraf.conf", config), "--config", write("input.conf", in))...)
+	said = &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = said, said
+	return cmd, said
 }
 
 func TestTelegrafAsItIsSpeaksForItsDevices(t *testing.T) {
@@ -134,6 +142,50 @@ func TestTelegrafAsItIsSpeaksForItsDevices(t *testing.T) {
 	}
 	if records, _ := s.of(record.TopicTelemetry, "stranger"); len(records) != 0 {
 		t.Errorf("%d records of one that it may not speak for", len(records))
+	}
+	s.balanced()
+}
+
+// The form of it that takes a while: the program goes on through a log that does not answer.
+func TestTelegrafLosesAndDoublesNothingWhileTheLogIsSilent(t *testing.T) {
+	if os.Getenv("MUSTER_TORTURE") != "full" {
+		t.Skip("only with MUSTER_TORTURE=full")
+	}
+	program := telegrafHere(t)
+	s := open(t, func(c *gateway.Config) { c.AckTimeout = time.Second }, "telegraf-1", "boiler-7")
+	s.said(event.ActingGranted{Agent: 1, Devices: []uint32{2}})
+	const metrics = 900
+	began := time.Now().Add(-time.Hour).Truncate(time.Second)
+	var input strings.Builder
+	for i := range metrics {
+		fmt.Fprintf(&input, "env,device_id=boiler-7 n=%di %d\n", i, began.Add(time.Duration(i)*time.Second).UnixNano())
+	}
+	config := strings.NewReplacer(`"10s"`, `"500ms"`, "metric_batch_size = 1000", "metric_batch_size = 200").Replace(page(t, "http"))
+	release := s.hold()
+	cmd, said := s.telegrafCommand(t.Context(), program, config, input.String())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("Telegraf is not told that the outcome is open", func() bool { return s.answered("log-silent") >= 3*200 })
+	release()
+	s.eventually("what was read is not stored", func() bool {
+		records, _ := s.of(record.TopicTelemetry, "boiler-7")
+		return len(records) >= metrics
+	})
+	s.eventually("it does not go on", func() bool { return s.answered("duplicate") >= 4*metrics }) // the file is read over and over
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	records, _ := s.of(record.TopicTelemetry, "boiler-7")
+	times := map[string]int{}
+	for _, line := range show(t, records) {
+		times[line]++
+	}
+	if len(records) != metrics || len(times) != metrics {
+		t.Errorf("%d records of %d metrics, want %d", len(records), len(times), metrics)
 	}
 	s.balanced()
 }
