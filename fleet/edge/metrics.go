@@ -72,7 +72,7 @@ func newMetrics(reg prometheus.Registerer, e *Edge) *metrics {
 				}
 				return 0
 			}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muster_edge_oldest_seconds", Help: "Age of the oldest message that is about to be sent; 0 when none is, or when nothing can be sent."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muster_edge_oldest_seconds", Help: "Age of the oldest message that is to be sent; 0 when none is."},
 			func() float64 { return age(e.uplink.State().Oldest, time.Now()).Seconds() }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muster_edge_certificate_seconds", Help: "How long the edge's certificate is good for; below 0 it has ended."},
 			func() float64 { return time.Until(e.identity.ends()).Seconds() }),

@@ -46,7 +46,7 @@ type State struct {
 	Since     time.Time // of Up
 	Said      string    // what the last failure was
 	Forbidden int       // devices that the edge may not speak for
-	Oldest    time.Time // when the oldest message in hand was taken; zero when there is none
+	Oldest    time.Time // when the oldest message that is to be sent was taken; zero when there is none
 }
 
 // Uplink sends what is in a ring. Run it once.
@@ -369,7 +369,7 @@ func (u *Uplink) heard(now time.Time) {
 		u.s.Log.Info("the gateway answers")
 		u.state.Up, u.state.Since = true, now
 	}
-	u.state.Barred, u.pause = "", 0
+	u.state.Barred, u.state.Oldest, u.pause = "", time.Time{}, 0
 }
 
 // alone handles an attempt that nobody answered for. It says true when the message is to be given up; else everything waits, or only the
@@ -407,6 +407,7 @@ func (u *Uplink) shut(a answer, now time.Time) {
 		u.state.Since = now
 	}
 	u.state.Up, u.state.Said = false, fmt.Sprintf("%d %s %s", a.status, a.reason, a.detail)
+	u.state.Oldest = u.oldest() // what is in hand is not for long
 	if now.Before(u.gate) {
 		return
 	}
@@ -490,13 +491,22 @@ func (u *Uplink) State() State {
 		if !l.since.IsZero() {
 			s.Forbidden++
 		}
+	}
+	s.Oldest = u.oldest()
+	return s
+}
+
+// oldest is when the oldest message was taken of those that are in hand, and of those that were when nothing could be sent.
+func (u *Uplink) oldest() time.Time {
+	oldest := u.state.Oldest
+	for _, l := range u.lanes {
 		if len(l.queue) > 0 {
-			if at := time.UnixMilli(l.queue[0].parcel.At); s.Oldest.IsZero() || at.Before(s.Oldest) {
-				s.Oldest = at
+			if at := time.UnixMilli(l.queue[0].parcel.At); oldest.IsZero() || at.Before(oldest) {
+				oldest = at
 			}
 		}
 	}
-	return s
+	return oldest
 }
 
 var errBarred = errors.New("the gateway refuses the edge's certificate")

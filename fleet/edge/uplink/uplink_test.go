@@ -441,6 +441,9 @@ func TestAnUplinkThatEndsLeavesInTheRingWhatIsNotAnswered(t *testing.T) {
 	}
 	stop := l.run()
 	l.eventually("it is not tried", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.asked > 2 })
+	if s := l.State(); s.Up || s.Oldest.IsZero() || !strings.Contains(s.Said, "draining") {
+		t.Errorf("%+v", s)
+	}
 	stop()
 	if c := l.ring.Counts(); c.Waiting+c.InFlight != 20 {
 		t.Errorf("%+v", c)
