@@ -37,6 +37,8 @@ type Agent struct {
 	gather gather
 	full   chan struct{}
 
+	lastLook string // what was wrong with crash reports; of watch alone
+
 	putting sync.Mutex // guards what follows; held while a message is put
 	builder *batch.Builder
 	seqs    [3]uint64      // of the next message, by kind

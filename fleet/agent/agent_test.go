@@ -372,14 +372,13 @@ func TestWhenTheDiskTakesNothingReadingsAreKeptAsFarAsTheyFit(t *testing.T) {
 	}
 	run(t, a)
 	until(t, "all arrive", func() bool { return len(d.got("n")) == 3 })
+	g := &gather{enough: math.MaxInt}
 	for range maxGathered + 5 {
-		a.gather.add(reading{at: 1, metric: "m", value: true})
+		g.add(reading{at: 1, metric: "m", value: true})
 	}
-	if _, dropped := a.gather.count(); dropped == 0 {
-		t.Error("memory is not bounded")
+	if n, dropped := g.count(); n != maxGathered || dropped != 5 {
+		t.Errorf("%d readings in memory, %d dropped", n, dropped)
 	}
-	a.gather.take(true, math.MaxInt, math.MaxInt)
-	a.gather.readings = nil
 }
 
 func TestAMessageHasNoMoreThanItMay(t *testing.T) {

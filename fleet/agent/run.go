@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -135,8 +136,9 @@ func (a *Agent) crashes() {
 		return // a file is not let go for an event that is in memory only
 	}
 	reports, err := a.cfg.Machine.Crashes(time.Now(), a.life, a.cfg.Crashes)
-	if err != nil {
-		a.log.Warn("crash reports", "error", err)
+	if said := fmt.Sprint(err); err != nil && said != a.lastLook { // once, not at each heartbeat
+		a.log.Warn("crash reports cannot be read", "error", err)
+		a.lastLook = said
 	}
 	for _, r := range reports {
 		err := a.Event(r.Event)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
@@ -61,6 +62,20 @@ func TestADeviceEnrolsByPasswordAndRenewsByItsCertificate(t *testing.T) {
 				t.Error(line)
 			}
 		}
+	}
+}
+
+func TestADeviceEnrolsByItsManufacturersCertificate(t *testing.T) {
+	r := newRegistry(t)
+	c := r.config(t)
+	own := key(t)
+	birth := r.sign(&x509.Certificate{Subject: pkix.Name{SerialNumber: "SN-1"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, r.root, own.Public(), r.rootKey)
+	id, err := Enrol(t.Context(), c, Proof{CAFile: r.caFile(t), IDevID: &tls.Certificate{Certificate: [][]byte{birth.Raw}, PrivateKey: own}})
+	if err != nil || id.Device != "claimed-1" {
+		t.Fatalf("%q, %v", id.Device, err)
+	}
+	if bytes.Equal(id.Leaf().RawSubjectPublicKeyInfo, birth.RawSubjectPublicKeyInfo) {
+		t.Error("the identity is for the manufacturer's key")
 	}
 }
 
