@@ -79,9 +79,6 @@ func again(t *testing.T, h Header, body []byte, v Version) ([]byte, error) {
 		if err := k.Decode(h, body, v); err != nil {
 			return nil, err
 		}
-		if id, err := PublishID(h, body); err != nil || id != k.ID {
-			t.Fatalf("the identifier alone is %d: %v", id, err)
-		}
 		k.UserProperty("x")
 		return k.Append(nil, v), nil
 	case PUBACK:

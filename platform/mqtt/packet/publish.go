@@ -39,7 +39,7 @@ func (m *Publish) Decode(h Header, body []byte, v Version) error {
 	if c.err != nil {
 		return c.err
 	}
-	m.Payload = c.b
+	m.Payload = c.b // of a body that is cut within it, what is there
 	if len(m.Topic) == 0 && m.Alias != 0 {
 		return nil
 	}
@@ -71,17 +71,6 @@ func (m *Publish) properties(c *cursor) {
 		}
 	}
 	c.err = p.err
-}
-
-// PublishID is the identifier alone, of a message whose body begins with head and is not read any further.
-func PublishID(h Header, head []byte) (uint16, error) {
-	c := cursor{b: head, t: PUBLISH}
-	c.text("topic")
-	if h.QoS() == 0 {
-		return 0, c.err
-	}
-	id := c.id()
-	return id, c.err
 }
 
 // UserProperty is the first of the name.

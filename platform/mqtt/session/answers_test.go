@@ -411,6 +411,31 @@ func TestAMessageForWhichThereIsNoMemoryIsNotReadAndSentLater(t *testing.T) {
 	})
 }
 
+func TestWhatAnAliasStandsForIsKeptOfAMessageForWhichThereIsNoMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, mem := settings(), &room{left: 10_000}
+		s.Room = mem
+		h := &held{}
+		w := connect(t, s, &recorder{publish: h.keep})
+		w.in(hello(packet.V5))
+		w.write(publication(packet.V5, packet.Publish{Topic: []byte("events"), Alias: 1})...)
+		w.write(publication(packet.V5, packet.Publish{Topic: []byte("telemetry"), Alias: 1, QoS: 1, ID: 7, Payload: make([]byte, 20_000)})...)
+		if p := w.next(); len(p) < 5 || p[3] != 7 || packet.Reason(p[4]) != packet.QuotaExceeded {
+			t.Fatalf("told % x", p)
+		}
+		w.write(publication(packet.V5, packet.Publish{Topic: []byte{}, Alias: 1, QoS: 1, ID: 7})...)
+		synctest.Wait()
+		if got := string(h.all[1].Topic); got != "telemetry" {
+			t.Errorf("the alias stands for %q", got)
+		}
+		// Where its head is too long to know, nothing is taken for granted.
+		w.write(publication(packet.V5, packet.Publish{QoS: 1, ID: 8, Payload: make([]byte, 20_000)}, packet.Property{Name: "x", Value: strings.Repeat("y", 5_000)})...)
+		if k := w.bye(); k.Reason != packet.QuotaExceeded {
+			t.Errorf("told %v", k.Reason)
+		}
+	})
+}
+
 func ExampleEnded_String() {
 	fmt.Println(Ended{By: ByServer, Reason: packet.KeepAliveTimeout, Text: "nothing came for 1m30s"})
 	// Output: the server: keep alive timeout: nothing came for 1m30s

@@ -63,7 +63,7 @@ func (c *Conn) offer(k *packet.Connect) error {
 		return no(packet.BadClientID, "CONNECT without a client identifier that asks for a session to go on")
 	case k.Version != packet.V5:
 	case k.AuthMethod != nil:
-		return no(packet.BadAuthMethod, "no authentication but by the certificate is spoken here")
+		return no(packet.BadAuthMethod, "no method of authentication is spoken here")
 	case k.Will != nil && k.Will.Retain: // [MQTT-3.2.2-13]
 		return no(packet.RetainNotSupported, "nothing is retained here, no will either")
 	case k.Will != nil && k.Will.QoS == 2: // [MQTT-3.2.2-12]

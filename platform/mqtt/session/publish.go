@@ -100,23 +100,32 @@ func (c *Conn) alias(m *Message) error {
 	return nil
 }
 
-// crowded answers a message for which there is no memory.
+// headBytes is how much of a message's properties are read of which no more is.
+const headBytes = 1 << 10
+
+// crowded answers a message for which there is no memory. Its head is read all the same: for its identifier, and for what an alias stands
+// for from now on.
 func (c *Conn) crowded(h packet.Header) bool {
 	const text = "the server has no room for a message now; send it again later"
-	head := min(h.Length, 4+c.settings.Limits.Topic)
+	head := min(h.Length, 4+c.settings.Limits.Topic+headBytes)
 	b, ok := c.large(head)
 	if !ok {
 		return false
 	}
-	defer b.free()
-	id, err := packet.PublishID(h, b.b[:head])
-	if err != nil {
-		return c.fault(err)
+	m := newMessage(c, b, h.Length, 0)
+	err := m.Decode(h, b.b[:head], c.version)
+	if err == nil {
+		err = c.alias(m)
 	}
-	if !c.skip(h.Length - head) {
-		return false
-	}
+	id := m.ID
+	m.free()
 	switch {
+	case err != nil && head < h.Length: // it may be in order, and longer
+		return c.refuse(packet.QuotaExceeded, text)
+	case err != nil:
+		return c.fault(err)
+	case !c.skip(h.Length - head):
+		return false
 	case h.QoS() == 0:
 	case c.version != packet.V5:
 		c.leave(Ended{By: ByServer, Reason: packet.QuotaExceeded, Text: text}, c.settings.Limits.Pause, c.settings.Limits.Pause)
