@@ -269,6 +269,14 @@ func (j *judge) holds(l *truth.Line) {
 			}
 			return ""
 		})
+	case truth.Crash:
+		up := truth.Time(j.w.Until())
+		for _, f := range j.facts {
+			if f.Kind == truth.Boot && f.At > l.At {
+				up = min(up, f.At)
+			}
+		}
+		during(l.At, up, func(int, *world.Message) string { return "it was heard before it booted" })
 	case truth.Left:
 		during(l.At, truth.Time(j.w.Until()), func(int, *world.Message) string { return "it was heard" })
 	case truth.Assigned:

@@ -28,6 +28,7 @@ type Life struct {
 	since        int64 // of the version
 	boots        uint32
 	booted       int64
+	ended        int64 // the boot before
 	seq, events  uint64
 	level, perMS float64
 	levelAt      int64
@@ -44,6 +45,7 @@ type Life struct {
 	trouble   int64 // os-error
 	say       int64 // what there is to say after a boot
 	boot      moment
+	unsaid    bool // of boot
 
 	effects []effect
 	signals []signal
@@ -102,7 +104,7 @@ func (w *World) Life(i int) *Life {
 		l.reading = l.grid
 		l.steady(d.Joins)
 	} else {
-		l.boots, l.booted = 0, d.Joins
+		l.boots, l.booted, l.ended = 0, d.Joins, d.Joins
 	}
 	return l
 }

@@ -17,11 +17,9 @@ func (l *Life) live() {
 	case mBoot:
 		l.start(m)
 	case mDown:
-		l.up = false
+		l.up, l.ended = false, m.at
 		l.reading, l.heartbeat, l.trouble = Never, Never, Never
-		if l.say != Never && l.boot.crashed == 0 {
-			l.say = Never // it had no time to say it; a crash it says next time
-		}
+		l.say = Never
 	case mHang:
 		l.up = false
 		l.reading, l.heartbeat, l.trouble, l.say = Never, Never, Never, Never
@@ -30,6 +28,9 @@ func (l *Life) live() {
 		l.grid += (max(0, m.at-l.grid) + l.c.interval - 1) / l.c.interval * l.c.interval
 		l.reading = max(m.at+1, l.grid)
 		l.steady(m.at)
+		if l.unsaid {
+			l.say = m.at + l.draw.between(2_000, 5_000)
+		}
 	case mOTA:
 		l.report(m.at, l.otaEvent(&m, m.at))
 	}
@@ -37,22 +38,20 @@ func (l *Life) live() {
 
 // start boots the device.
 func (l *Life) start(m moment) {
-	crashed, crash := m.crashed, m.crash
-	if l.say != Never && crashed == 0 {
-		crashed, crash = l.boot.crashed, l.boot.crash
+	if l.unsaid && m.crashed == 0 { // what the boot before had to say and could not lies in the device's store
+		m.crashed, m.crash = l.boot.crashed, l.boot.crash
+	}
+	if l.unsaid && m.ota == nothing {
+		m.ota, m.from, m.to, m.took = l.boot.ota, l.boot.from, l.boot.to, l.boot.took
 	}
 	if m.version != l.version {
 		l.version, l.traits, l.since = m.version, l.w.traitsOf(l.no, m.version), m.at
 	}
-	l.boot = m
-	l.boot.crashed, l.boot.crash = crashed, crash
-	l.boot.took = max(0, m.took)
-	l.up = true
+	l.boot, l.unsaid, l.up = m, true, true
 	l.boots++
 	l.seq, l.events, l.count, l.part = 0, 0, 0, 0
 	l.skew = int64(float64(l.c.Clock.Skew.Milliseconds()) * l.draw.norm())
-	previous := m.at - l.booted
-	l.boot.from, l.boot.to = m.from, m.to
+	l.boot.at = max(0, l.ended-l.booted) // what is said is how long it was up before
 	l.booted = m.at
 	l.level, l.perMS, l.levelAt = m.level, m.perMS, m.at
 	l.rebooted()
@@ -60,7 +59,6 @@ func (l *Life) start(m moment) {
 	l.reading = l.grid
 	l.steady(m.at)
 	l.say = m.at + l.draw.between(2_000, 5_000)
-	l.boot.at = previous // what is said is how long it was up before
 }
 
 // steady sets going what goes on as long as the device is up.
@@ -121,14 +119,14 @@ func (l *Life) bootEvents() []event.Device {
 	m := &l.boot
 	var out []event.Device
 	if m.crashed != 0 {
-		out = append(out, event.Device{TS: l.clock(m.crashed), Type: event.Crash, Fields: map[string]any{"reason": m.crash.String(), "uptime_s": max(0, m.at/1000)}})
+		out = append(out, event.Device{TS: l.clock(m.crashed), Type: event.Crash, Fields: map[string]any{"reason": m.crash.String(), "uptime_s": m.at / 1000}})
 	}
 	out = append(out, event.Device{TS: l.clock(l.booted), Type: event.Boot,
-		Fields: map[string]any{"reason": m.reason.String(), "count": int64(l.boots), "prev_uptime_s": max(0, m.at/1000)}})
+		Fields: map[string]any{"reason": m.reason.String(), "count": int64(l.boots), "prev_uptime_s": m.at / 1000}})
 	if m.ota != nothing {
 		out = append(out, l.otaEvent(m, l.booted))
 	}
-	m.crashed = 0
+	l.unsaid = false
 	return out
 }
 
