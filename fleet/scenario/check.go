@@ -134,6 +134,11 @@ func (d *decoder) metrics(c *Cohort, at string) {
 		case m.Kind != "state" && len(m.Of) > 0:
 			d.at(at+".of", "is for metrics of kind state", "", "set kind: state, or leave it out")
 		}
+		for k, text := range m.Of {
+			if len(text) > maxState {
+				d.at(at+"."+key("of", k), fmt.Sprintf("has %d bytes", len(text)), fmt.Sprintf("at most %d", maxState), "")
+			}
+		}
 		if m.Min != nil && m.Max != nil && *m.Min >= *m.Max {
 			d.at(at+".min", "is not below max", "", "")
 		}
@@ -153,6 +158,9 @@ func (d *decoder) metrics(c *Cohort, at string) {
 		d.at(at+".metrics", fmt.Sprintf("make %.0f values an interval", values), fmt.Sprintf("at most %d", MaxValues), "measure less often, or send more often")
 	}
 }
+
+// maxState bounds a state's text: a message holds hundreds of them.
+const maxState = 128
 
 // MaxValues that a device makes in one interval.
 const MaxValues = 100_000

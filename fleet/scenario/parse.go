@@ -175,7 +175,11 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		j := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
 		switch {
 		case j < 0:
-			d.problem(k, at, "is an unknown key", "", suggest(key, fields))
+			do := ""
+			if len(d.problems) < maxProblems { // more are not shown, and a file has room for many
+				do = suggest(key, fields)
+			}
+			d.problem(k, at, "is an unknown key", "", do)
 		case seen[key]:
 			d.problem(k, at, "is there twice", "", "keep one of the two")
 		default:

@@ -117,6 +117,8 @@ func TestTextsThatAreNoScenario(t *testing.T) {
 		"too deep":          {"cohorts: " + strings.Repeat("[", 20_000), "is no YAML"},
 		"too many devices":  {strings.Replace(small, "devices: 3", "devices: 600000", 1) + "faults: [{at: 1h, enrolment-burst: {cohort: north, devices: 100000}}, {at: 1h, enrolment-burst: {cohort: north, devices: 100000}}, {at: 1h, enrolment-burst: {cohort: north, devices: 100000}}, {at: 1h, enrolment-burst: {cohort: north, devices: 100000}}, {at: 1h, enrolment-burst: {cohort: north, devices: 100000}}]", "1100000 devices"},
 		"no devices":        {strings.Replace(small, "    devices: 3\n", "", 1), "x.yaml:5:5: cohorts[0].devices: is missing"},
+		"a long state":      {strings.Replace(small, "{name: temperature}", "{name: a, kind: state, of: [x, "+strings.Repeat("y", 129)+"]}", 1), "cohorts[0].metrics[0].of[1]: has 129 bytes (at most 128)"},
+		"many unknown keys": {small + strings.Repeat("unknown: {}\n", 80_000), "and 79900 more"},
 		"too many metrics":  {strings.Replace(small, "[{name: temperature}]", "["+strings.Repeat("{name: a}, ", 65)+"]", 1), "65 entries"},
 		"overlapping":       {small + "firmware: [{version: 2.0.0}]\nrollouts: [{firmware: 2.0.0, cohort: north, at: 1h, stages: [{share: 1}]}, {firmware: 2.0.0, cohort: north, at: 2h, stages: [{share: 1}]}]", "goes on"},
 		"after the end":     {small + "faults: [{at: 3d, restart: {}}]", "after the scenario's end"},

@@ -102,7 +102,7 @@ type Metric struct {
 	Min *float64 `yaml:"min" want:"-1e12..1e12"`
 	// Max that the sensor can show.
 	Max *float64 `yaml:"max" want:"-1e12..1e12"`
-	// Of lists the texts of a state.
+	// Of lists the texts of a state, at most 128 bytes each.
 	Of []string `yaml:"of" want:"0..64"`
 	// Stays is the mean time that a state or a switch stays as it is.
 	Stays time.Duration `yaml:"stays" default:"10m" want:"1s..520w"`
