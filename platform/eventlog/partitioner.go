@@ -1,6 +1,10 @@
 package eventlog
 
-import "github.com/twmb/franz-go/pkg/kgo"
+import (
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
 
 // partitioner places a keyed record by Kafka's own hash of its key (murmur2, as Java, librdkafka's murmur2 and kgo
 // do it), and a record without a key on the partition that it names. So one client writes a device's messages
@@ -21,10 +25,13 @@ func partitioner() kgo.Partitioner {
 	})
 }
 
+// hashed is made once: to make a partitioner costs more than a hundred placings. Of a keyed record it keeps nothing.
+var hashed = sync.OnceValue(func() kgo.TopicPartitioner { return partitioner().ForTopic("") })
+
 // PartitionOf is the partition of a key in a topic of n partitions.
 func PartitionOf(key []byte, n int32) int32 {
 	if key == nil {
 		key = []byte{}
 	}
-	return int32(partitioner().ForTopic("").Partition(&kgo.Record{Key: key}, int(n)))
+	return int32(hashed().Partition(&kgo.Record{Key: key}, int(n)))
 }

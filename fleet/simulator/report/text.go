@@ -185,9 +185,13 @@ func (r Report) verdict(b *strings.Builder) {
 }
 
 func table(b *strings.Builder, rows func(*tabwriter.Writer)) {
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	var padded strings.Builder
+	t := tabwriter.NewWriter(&padded, 0, 0, 2, ' ', 0)
 	rows(t)
 	t.Flush() // a strings.Builder takes everything
+	for line := range strings.Lines(padded.String()) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
 }
 
 func or(s, otherwise string) string {
