@@ -69,10 +69,14 @@ func Run(ctx context.Context, cfg Config, s Settings) (Result, error) {
 	}
 	r.play(ctx)
 	r.leave()
+	until := min(s.World.Until(), time.Now().UnixMilli())
+	for _, x := range r.seats {
+		r.last(x, until)
+	}
 	for i := range r.told {
 		slices.Sort(r.told[i].LostAt) // a store gives up its oldest long after newer ones were lost
 	}
-	out := Result{Told: r.told, Lines: append(s.World.Truth(), r.lines...), Counts: r.counts(), Until: min(s.World.Until(), time.Now().UnixMilli())}
+	out := Result{Told: r.told, Lines: append(s.World.Truth(), r.lines...), Counts: r.counts(), Until: until}
 	out.Lines = append(out.Lines, r.expected()...)
 	return out, nil
 }

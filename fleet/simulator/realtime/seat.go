@@ -140,6 +140,7 @@ func (r *run) answered(s *seat, m *message, receipt device.Receipt, err error, t
 	}
 	if receipt.Duplicate {
 		r.duplicates.add(1)
+		told.Known++
 	}
 	r.stored.add(1)
 	switch {
@@ -155,6 +156,24 @@ func (r *run) answered(s *seat, m *message, receipt device.Receipt, err error, t
 	default:
 		told.Events.Add(m.boot, m.seq, record.Hash(m.body))
 	}
+}
+
+// last tells what a life still says about what is over, and counts as made what it has not come to count.
+func (r *run) last(s *seat, until int64) {
+	for s.alive && s.next.At <= until {
+		if s.next.Kind != world.Deliver {
+			r.happen(s)
+		}
+		s.alive = s.life.Next(&s.next)
+	}
+	told := &r.told[s.index]
+	known := told.Arrived + told.Lost
+	for i := range s.queue {
+		if m := &s.queue[i]; m.stream == world.Telemetry && !m.copy && !m.clone {
+			known++
+		}
+	}
+	told.Made = max(told.Made, known)
 }
 
 // day is the place of a device's day among the counts.

@@ -48,7 +48,8 @@ type Told struct {
 	Again     uint64   // arrivals of one that had arrived
 	Lost      uint64   // that will never arrive
 	Cloned    uint64   // arrivals under its identity that were not its own
-	Refused   uint64   // arrivals after its identity was revoked
+	Refused   uint64   // arrivals after its identity was revoked, or that the gateway would not have
+	Known     uint64   // arrivals that the gateway knew and kept out of the log: suppressed there
 	Telemetry Print    // of its own messages that arrived
 	Events    Print    // of its own messages of events that arrived
 	LostAt    []uint32 // when the lost ones were made, in seconds from the beginning, ascending

@@ -180,7 +180,7 @@ func (l *Line) count(m *Member, begins, interval int64) {
 	l.Refused += m.Told.Refused
 	l.Again += m.Told.Again
 	l.Stored += m.Heard.Telemetry.Count + m.Heard.Events.Count
-	l.Duplicates += m.Heard.Duplicates
+	l.Duplicates += m.Heard.Duplicates + m.Told.Known
 	l.Conflicts += m.Heard.Conflicts
 	l.Quarantined += m.Heard.Quarantined
 	l.Values += m.Heard.Values

@@ -32,7 +32,7 @@ func (r Report) lines() []Line {
 func (r Report) head(b *strings.Builder) {
 	const date = "2006-01-02"
 	fmt.Fprintf(b, "DELIVERY REPORT  %s, seed %d\n", r.Scenario, r.Seed)
-	fmt.Fprintf(b, "%s devices in %d cohorts, ", number(r.Total.Devices), len(r.Cohorts))
+	fmt.Fprintf(b, "%s in %s, ", count(r.Total.Devices, "device"), count(len(r.Cohorts), "cohort"))
 	if r.Mode != "fast" {
 		fmt.Fprintf(b, "%s to %s, in real time through the gateway\n", r.Begins.Format(date+" 15:04:05"), r.Until.Format("15:04:05"))
 		return
@@ -49,7 +49,7 @@ func (r Report) heard(b *strings.Builder) {
 			if l.Due > 0 {
 				share = float64(l.Heard) / float64(l.Due)
 			}
-			fmt.Fprintf(t, "  %s\t%s devices\t%s\t%s\t%s of %s\t\n", l.Cohort, number(l.Devices), bar(share), percent(share), number(l.Heard), number(l.Due))
+			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s of %s\t\n", l.Cohort, count(l.Devices, "device"), bar(share), percent(share), number(l.Heard), number(l.Due))
 		}
 	})
 }
@@ -164,6 +164,9 @@ func (r Report) bytes(b *strings.Builder) {
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%.0f B\t\n", l.Cohort, size(float64(l.Bytes)), size(l.BytesMonth), each)
 		}
 	})
+	if r.Disk.Log == 0 {
+		return // the disk is a whole stack's
+	}
 	fmt.Fprintf(b, "  on the disk: the log %s, the store %s: %.1f B a message, %s a device and month\n",
 		size(float64(r.Disk.Log)), size(float64(r.Disk.Store)), r.Disk.PerMessage, size(r.Disk.PerDevice))
 }
@@ -199,6 +202,14 @@ func or(s, otherwise string) string {
 		return otherwise
 	}
 	return s
+}
+
+// count says how many there are of something.
+func count(n int, of string) string {
+	if n != 1 {
+		of += "s"
+	}
+	return number(n) + " " + of
 }
 
 // number writes an integer in groups of three.
