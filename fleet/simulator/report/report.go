@@ -315,7 +315,7 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 	switch {
 	case best.Class != "":
 		return best.Class, best.Kind
-	case lostIn(m, s, f.Begins):
+	case lostIn(m, s, f.Begins, interval):
 		return Radio, "lost on the radio"
 	case f.Cohorts[m.Cohort].Sleep.covers(s):
 		return Planned, "planned sleep"
@@ -330,11 +330,12 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 	return Unexplained, ""
 }
 
-// lostIn says whether a message that was made in the silence was lost.
-func lostIn(m *Member, s Silence, begins int64) bool {
-	from := uint32(max(0, s.From-begins) / 1000)
+// lostIn says whether a message that was made in the silence was lost. The silence is between times of the device's clock, which
+// may be off by as much as an interval.
+func lostIn(m *Member, s Silence, begins, interval int64) bool {
+	from := uint32(max(0, s.From-interval-begins) / 1000)
 	at, _ := slices.BinarySearch(m.Told.LostAt, from)
-	return at < len(m.Told.LostAt) && begins+1000*int64(m.Told.LostAt[at]) <= s.Until
+	return at < len(m.Told.LostAt) && begins+1000*int64(m.Told.LostAt[at]) <= s.Until+interval
 }
 
 // covers says whether most of a silence is planned.
