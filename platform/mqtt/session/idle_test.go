@@ -84,7 +84,7 @@ type idleServer struct {
 
 func startIdle(t *testing.T) *idleServer {
 	t.Helper()
-	s := &idleServer{cmd: exec.Command(os.Args[0], "-test.run=^TestServeIdle$")}
+	s := &idleServer{cmd: exec.Command(os.Args[0])}
 	var err error
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func startIdle(t *testing.T) *idleServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cmd.Env = append(os.Environ(), fmt.Sprintf("MUSTER_IDLE_SERVER=%x %x", der, raw))
+	s.cmd.Env = append(os.Environ(), fmt.Sprintf(idleServes+"=%x %x", der, raw))
 	s.cmd.Stderr = os.Stderr
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -231,23 +231,23 @@ func (s *storing) Connect(c *Conn, _ *Hello) (Refusal, bool) {
 func (*storing) Publish(_ *Conn, m *Message) { go m.Done(Answer{}) }
 func (s *storing) Closed(c *Conn, _ Ended)   { s.open.Delete(c) }
 
-// TestServeIdle is the server's process; it is nothing else.
-func TestServeIdle(t *testing.T) {
-	ca, key, ok := strings.Cut(os.Getenv("MUSTER_IDLE_SERVER"), " ")
-	if !ok {
-		t.Skip("this is the other test's server")
-	}
+// idleServes is set for the process that is the server: the certificate and the key.
+const idleServes = "MUSTER_IDLE_SERVER"
+
+// serveIdle is the server's process.
+func serveIdle() error {
+	ca, key, _ := strings.Cut(os.Getenv(idleServes), " ")
 	var der, raw []byte
 	if _, err := fmt.Sscanf(ca+" "+key, "%x %x", &der, &raw); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	private, err := x509.ParseECPrivateKey(raw)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
@@ -255,7 +255,7 @@ func TestServeIdle(t *testing.T) {
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := settings()
@@ -287,6 +287,7 @@ func TestServeIdle(t *testing.T) {
 	_ = ln.Close()
 	stop()
 	serving.Wait()
+	return nil
 }
 
 // resident is VmRSS of this process.

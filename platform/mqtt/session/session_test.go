@@ -3,8 +3,10 @@ package session
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +17,16 @@ import (
 	"muster.dev/platform/mqtt/packet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(idleServes) != "" { // this binary as another test's server
+		if err := serveIdle(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // recorder lets everybody in and keeps what it was told; publish says what becomes of a message, and is stored without it.
 type recorder struct {
