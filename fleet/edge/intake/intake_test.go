@@ -136,8 +136,11 @@ func TestReadingsOfAWindowBecomeOneCountedMessage(t *testing.T) {
 			d.say("boiler-8", parcel.Telemetry, fmt.Sprintf(`{"readings":[{"ts":%d,"metrics":{"temp_c":%d}}]}`, 1000+i, i))
 		}
 		synctest.Wait()
-		if len(d.kept)+len(d.verdicts) != 0 {
-			t.Fatalf("%d kept, %d answered before the window has ended", len(d.kept), len(d.verdicts))
+		d.mu.Lock()
+		kept, answered := len(d.kept), len(d.verdicts)
+		d.mu.Unlock()
+		if kept+answered != 0 {
+			t.Fatalf("%d kept, %d answered before the window has ended", kept, answered)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
