@@ -34,6 +34,8 @@ func (f *Fault) Target() *Target {
 		return f.Clone
 	case f.ClockStep != nil:
 		return &f.ClockStep.Target
+	case f.Interval != nil:
+		return &f.Interval.Target
 	case f.CostSpike != nil:
 		return &f.CostSpike.Target
 	case f.Anomaly != nil:

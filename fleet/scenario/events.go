@@ -148,6 +148,8 @@ type Fault struct {
 	Clone *Target `yaml:"clone" kind:"yes"`
 	// ClockStep moves the clock of devices until their next boot, or for the fault's time.
 	ClockStep *ClockStep `yaml:"clock-step" kind:"yes"`
+	// Interval makes devices send at another interval, as after a change of their configuration.
+	Interval *Interval `yaml:"interval" kind:"yes"`
 	// CostSpike makes devices send a metric far more often.
 	CostSpike *CostSpike `yaml:"cost-spike" kind:"yes"`
 	// Anomaly changes what a metric of devices shows.
@@ -207,6 +209,13 @@ type ClockStep struct {
 	Target `yaml:",inline"`
 	// By is what is added to the time.
 	By time.Duration `yaml:"by" need:"yes" want:"-50y..50y"`
+}
+
+// Interval befalls devices.
+type Interval struct {
+	Target `yaml:",inline"`
+	// To is the new interval.
+	To time.Duration `yaml:"to" need:"yes" want:"1s..1d"`
 }
 
 // CostSpike befalls devices.

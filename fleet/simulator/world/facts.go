@@ -76,6 +76,8 @@ func (w *World) faultTruth(out []truth.Line, i int) []truth.Line {
 		l.Detail = map[string]any{"loss": float64(f.RadioLoss.Loss), "fades_ms": f.RadioLoss.Fades.Milliseconds(), "by": f.RadioLoss.By}
 	case f.ClockStep != nil:
 		l.Detail = map[string]any{"by_ms": f.ClockStep.By.Milliseconds()}
+	case f.Interval != nil:
+		l.Detail = map[string]any{"to_ms": f.Interval.To.Milliseconds()}
 	case f.CostSpike != nil:
 		l.Detail = map[string]any{"metric": f.CostSpike.Metric, "rate_hz": float64(f.CostSpike.Rate)}
 	case f.Anomaly != nil:

@@ -59,7 +59,7 @@ func TestWhatDevicesSaidIsWhatTheTruthSays(t *testing.T) {
 	for _, kind := range []string{truth.Enrolled, truth.Left, truth.NeverHeard, truth.Silent, truth.Boot, truth.Crash, truth.BootLoop, truth.Assigned,
 		truth.Update, truth.Postponed, truth.Leak, truth.Drain, truth.BatteryLow, truth.ClockWrong, truth.Knocking, truth.Rollout,
 		truth.Stage, truth.SiteOutage, truth.SleepPlanned, "power-loss", "radio-loss", "silence", "region-outage", "gateway-outage",
-		"pipeline-stall", "cost-spike", "anomaly", "clone", "revoke", "retire", "restart", "clock-step", "enrolment-burst"} {
+		"pipeline-stall", "cost-spike", "anomaly", "clone", "revoke", "retire", "restart", "clock-step", "enrolment-burst", "interval"} {
 		if seen[kind] == 0 {
 			t.Errorf("no scenario's truth has a line of kind %s", kind)
 		}

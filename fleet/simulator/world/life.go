@@ -41,6 +41,7 @@ type Life struct {
 	part      int // of a reading that needs several messages
 	parts     int
 	count     int64
+	interval  int64
 	heartbeat int64
 	trouble   int64 // os-error
 	say       int64 // what there is to say after a boot
@@ -69,6 +70,7 @@ type tally struct {
 func (w *World) Life(i int) *Life {
 	d := &w.devices[i]
 	l := &Life{w: w, c: &w.cohorts[d.Cohort], no: i, at: d.Joins, draw: roll(w.seed, forSignals, i, 0)}
+	l.interval = l.c.interval
 	l.radio.dice = roll(w.seed, forRadio, i, 0)
 	l.fate = fate{w: w, c: l.c, no: i, dice: roll(w.seed, forFate, i, 0)}
 	l.made.day, l.got.day = w.Day(d.Joins), w.Day(d.Joins)
@@ -304,10 +306,23 @@ func (l *Life) arrivedOn(at int64) *truth.Count {
 func (l *Life) closeDay() {
 	d := &l.w.devices[l.no]
 	from, end := l.w.begins+int64(l.got.day)*dayMS, min(d.Leaves, l.w.until)
-	l.got.Due = l.c.due(d.Joins, min(end, from+dayMS)) - l.c.due(d.Joins, min(end, from))
+	l.got.Due = l.due(d.Joins, min(end, from+dayMS)) - l.due(d.Joins, min(end, from))
 	if l.got.Count != (truth.Count{}) {
 		l.tallies = append(l.tallies, l.got)
 	}
+}
+
+// due is the cohort's, with the times in which the device has another interval. Where such times overlap, it is about right.
+func (l *Life) due(from, until int64) int64 {
+	due := l.c.due(from, until)
+	for i := range l.effects {
+		e := &l.effects[i]
+		if a, b := max(e.from, from), min(e.until, until); e.what == otherInterval && a < b {
+			awake := b - a - l.c.asleep(a, b)
+			due += l.c.messages * (awake/l.w.s.Faults[e.fault].Interval.To.Milliseconds() - awake/l.c.interval)
+		}
+	}
+	return due
 }
 
 // end says what there is left to say: the counts of the days.

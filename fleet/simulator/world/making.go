@@ -182,17 +182,20 @@ func (l *Life) read(at int64, h *Happening) bool {
 	}
 	moment := l.instant(t)
 	if l.part == 0 {
-		l.parts = l.messages(&moment)
+		l.parts, l.interval = l.messages(&moment), l.c.interval
+		if moment.active {
+			l.interval = l.pace(t)
+		}
 	}
 	p := l.slot()
 	values := l.fill(p, &moment)
 	if l.part++; l.part >= l.parts {
 		l.part = 0
 		l.count++
-		l.grid += l.c.interval
+		l.grid += l.interval
 		l.reading = l.grid
-		if l.c.jitter > 0 {
-			l.reading += l.draw.between(-l.c.jitter, l.c.jitter)
+		if jitter := min(l.c.jitter, int64(0.4*float64(l.interval))); jitter > 0 {
+			l.reading += l.draw.between(-jitter, jitter)
 		}
 		l.reading = max(l.reading, t+1)
 	}
@@ -294,6 +297,8 @@ func (l *Life) befallen() {
 			}
 		case s.ClockStep != nil:
 			l.effects = append(l.effects, effect{lot.at, lot.until, clockStep, i, -1})
+		case s.Interval != nil:
+			l.effects = append(l.effects, effect{lot.at, lot.until, otherInterval, i, -1})
 		case s.CostSpike != nil:
 			l.effects = append(l.effects, effect{lot.at, lot.until, costSpike, i, l.c.MetricNamed(s.CostSpike.Metric)})
 		case s.Anomaly != nil:

@@ -70,7 +70,7 @@ func (l *Life) measure(b *batch.Builder, i int, t *instant) {
 	m, s := &l.c.metrics[i], &l.signals[i]
 	switch m.kind {
 	case counter:
-		step := float64(s.base*float64(l.c.interval)*float64(m.each)/60_000) / float64(m.steps)
+		step := float64(s.base*float64(l.interval)*float64(m.each)/60_000) / float64(m.steps)
 		s.last += max(0, step+float64(m.Model.Noise*l.draw.norm()))
 		b.SetInt(t.says, m.Name, int64(min(s.last, batch.MaxSeq)))
 		return
@@ -196,7 +196,18 @@ const (
 	clockStep
 	costSpike
 	anomalous
+	otherInterval
 )
+
+// pace gives the interval at an instant.
+func (l *Life) pace(at int64) int64 {
+	for i := len(l.effects) - 1; i >= 0; i-- { // the latest that began
+		if e := &l.effects[i]; e.what == otherInterval && e.from <= at && at < e.until {
+			return l.w.s.Faults[e.fault].Interval.To.Milliseconds()
+		}
+	}
+	return l.c.interval
+}
 
 // effect says whether any may be in force.
 func (l *Life) effect(at int64) bool {

@@ -234,3 +234,26 @@ faults: [{at: 2d, for: 1d, clock-step: {devices: 5, by: 2h}}]
 		t.Errorf("%d wrong, %d stepped, %g off at first, %g more in six days", len(wrong), stepped, sd, away)
 	}
 }
+
+func TestAnotherIntervalIsDue(t *testing.T) {
+	w := newWorld(t, `
+scenario: pace
+lasts: 4d
+cohorts: [{name: a, devices: 4, metrics: [{name: x}, {name: clicks, kind: counter, model: {base: 10}}]}]
+faults: [{at: 1d, for: 1d, interval: {devices: 2, to: 5m}}, {at: 3d, interval: {devices: 1, to: 10s}}]
+`, 3)
+	var due, made int64
+	all(w, func(_ *world.Device, h *world.Happening) {
+		if h.Kind == world.Tally {
+			due, made = due+h.Count.Due, made+h.Count.Made
+		}
+	})
+	if want := int64(4*5760 - 2*(1440-288) + 8640 - 1440); !near(float64(made), float64(want), 30) || !near(float64(due), float64(want), 30) {
+		t.Errorf("made %d, due %d, want %d", made, due, want)
+	}
+	for i, of := range readings(t, w, "clicks") {
+		if grown := of[len(of)-1].value - of[0].value; !near(grown, 57_600, 100) {
+			t.Errorf("device %d counts %g in four days, whatever its interval", i, grown)
+		}
+	}
+}
