@@ -44,6 +44,11 @@ var pages = []page{
 		"--file .muster/registry-now.jsonl": {"records exported", "registry-now.jsonl: "},
 		"--since":                           {"kept"},
 	}},
+	{"docs/mqtt.md", map[string][]string{
+		"device enroll press-7":   {"ca.pem"},
+		"mosquitto_pub -L mqtts:": {"stored"},
+		"mosquitto_pub -V mqttv5": {"Implementation specific", `the name "Temp C"`},
+	}},
 	{"docs/edge.md", map[string][]string{
 		"device act-for hall-3-edge": {"ca.pem"},
 		"--check":                    {"configuration is valid"},
@@ -111,6 +116,10 @@ func (l *local) follow(t *testing.T, p page) {
 		if strings.Contains(block, "pki --") && !inPath("pki") {
 			t.Log("SKIPPED: strongSwan's pki is not here")
 			continue
+		}
+		if strings.Contains(block, "mosquitto_pub") {
+			stacktest.Require(t, inPath("mosquitto_pub"), "mosquitto_pub")
+			l.known(t, ".muster/press-7")
 		}
 		script := port.ReplaceAllStringFunc(block, func(addr string) string {
 			var n int

@@ -1,4 +1,4 @@
-// Package gateway is where devices' words come in: HTTPS with the device's certificate on one side, the log on the
+// Package gateway is where devices' words come in: HTTPS and MQTT with the device's certificate on one side, the log on the
 // other. A request walks through the rooms in this order:
 //
 //	door     the connection: caps, TLS, who the certificate says it is
@@ -9,6 +9,9 @@
 //	recent   the key: seen lately, on its way, or another payload under the same key
 //	publish  into the log, and wait for its acknowledgement
 //	answer   what the device is told
+//
+// A message of MQTT comes in by a door of its own, from platform/mqtt/session; topic says what it is; and from admit on
+// it goes the same way, but that the log's answer finishes it (link), where a request waits in its handler.
 //
 // The contract: 200 only after every replica of the log has the record. A refusal (4xx) and "not stored" (429) are said
 // only when it surely does not have it by this request; whenever that is open, the answer is 503 and the device sends

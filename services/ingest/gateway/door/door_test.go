@@ -617,3 +617,92 @@ func TestFilesThatCannotBeUsedAreNamed(t *testing.T) {
 		}
 	}
 }
+
+// Two doors of one house count a device's connections together, and each has its own limits and protocols.
+func TestADoorBesideAnotherSharesADevicesConnections(t *testing.T) {
+	l := limits
+	l.PerDevice = 2
+	h := open(t, l)
+	h.registry.declare(t, event.DeviceEnrolled{Device: "boiler-1", No: 1, Cohort: "test"})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Connections = 1
+	second := h.Beside(ln, l, "mqtt", []string{"mqtt"})
+	defer second.Close()
+	came := make(chan net.Conn)
+	go func() {
+		defer close(came)
+		for {
+			c, err := second.Accept()
+			if err != nil {
+				return
+			}
+			came <- c
+		}
+	}()
+	if got, _, err := h.enter(t, h.ca.Client(h.ca.Device("boiler-1"))); err != nil || !strings.Contains(got, "crowded=false") {
+		t.Fatal(got, err)
+	}
+	cfg := h.ca.Client(h.ca.Device("boiler-1"))
+	cfg.NextProtos = []string{"h2"}
+	if _, err := tls.Dial("tcp", second.Addr().String(), cfg); err == nil || !strings.Contains(err.Error(), "no application protocol") {
+		t.Errorf("HTTP/2 at the other door: %v", err)
+	}
+	cfg.NextProtos = []string{"mqtt"}
+	// Its one place comes back when the first has gone.
+	var c *tls.Conn
+	eventually(t, "it comes in", func() bool {
+		c, err = tls.Dial("tcp", second.Addr().String(), cfg)
+		return err == nil
+	})
+	defer c.Close()
+	in := <-came
+	if p := door.PeerOf(in); p.Device != "boiler-1" || p.Crowded {
+		t.Errorf("%+v", p)
+	}
+	if got, _, err := h.enter(t, h.ca.Client(h.ca.Device("boiler-1"))); err != nil || !strings.Contains(got, "crowded=true") {
+		t.Error(got, err)
+	}
+	if h.metric(t, "muster_gateway_connections", "mqtt") != 1 || h.metric(t, "muster_gateway_connections", "https") != 2 {
+		t.Error("connections are not counted by door")
+	}
+	_ = in.Close()
+}
+
+func TestWhoeverServesAConnectionMaySayGoodbyeOnIt(t *testing.T) {
+	h := open(t, limits)
+	h.registry.declare(t, event.DeviceEnrolled{Device: "boiler-1", No: 1, Cohort: "test"})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := h.Beside(ln, limits, "mqtt", []string{"mqtt"})
+	defer second.Close()
+	c, err := tls.Dial("tcp", second.Addr().String(), h.ca.Client(h.ca.Device("boiler-1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, err := second.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	heard := make(chan *standing.Verdict, 1)
+	door.PeerOf(in).Farewell(func(v *standing.Verdict) { heard <- v })
+	if n := second.Recheck("boiler-1"); n != 0 || len(heard) > 0 {
+		t.Fatalf("%d ended, and nothing has happened", n)
+	}
+	h.registry.declare(t, event.DeviceRevoked{No: 1})
+	if n := second.RecheckAll(); n != 1 || len(heard) != 1 {
+		t.Fatalf("%d ended, %d told", n, len(heard))
+	}
+	if v := <-heard; v.Standing != roster.DeviceRevoked {
+		t.Error(v.Standing)
+	}
+	if _, err := in.Write([]byte("goodbye")); err != nil { // it is closed by whoever was told
+		t.Error(err)
+	}
+}
