@@ -95,14 +95,17 @@ func TestTelegrafAsItIsSpeaksForItsDevices(t *testing.T) {
 	s := open(t, nil, "telegraf-1", "boiler-7", "boiler-8", "stranger")
 	s.said(event.ActingGranted{Agent: 1, Devices: []uint32{2, 3}})
 	http, mqtt := page(t, "http"), page(t, "mqtt")
-	influx := strings.NewReplacer(`"json"`, `"influx"`)
+	const units = "  json_timestamp_units = \"1ms\"\n"
+	json := strings.NewReplacer("  data_format = \"influx\"\n", "  data_format = \"json\"\n"+units, `"gzip"`, `"identity"`)
+	influx := strings.NewReplacer(`"json"`, `"influx"`, units, "")
+	batches := strings.NewReplacer(`"non-batch"`, `"batch"`, "qos = 1", "qos = 1\n  protocol = \"5\"")
 	began := time.Now().Truncate(time.Second).Add(-time.Hour)
 	for i, config := range []string{
 		http,
-		strings.ReplaceAll(strings.ReplaceAll(http, `"influx"`, `"json"`), `"gzip"`, `"identity"`),
+		json.Replace(http),
 		mqtt,
 		influx.Replace(mqtt),
-		strings.ReplaceAll(strings.ReplaceAll(mqtt, `"non-batch"`, `"batch"`), "qos = 1", "qos = 1\n  protocol = \"5\""),
+		batches.Replace(mqtt),
 	} {
 		at := began.Add(time.Duration(i) * time.Minute).UnixNano()
 		input := fmt.Sprintf("env,device_id=boiler-7,room=B2 temp_c=%d.5,n=7i,ok=true,state=\"on\" %d\nenv,device_id=boiler-8,room=B2 temp_c=20 %d\n", i, at, at)
