@@ -35,7 +35,6 @@ type message struct {
 type seat struct {
 	index   int
 	wake    int64 // Unix ms at which there is something to do
-	place   int   // in the heap
 	life    *world.Life
 	next    world.Happening
 	alive   bool // next is still to happen
