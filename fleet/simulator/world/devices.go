@@ -60,7 +60,9 @@ func (w *World) churn(cohort int) error {
 		if b := f.EnrolmentBurst; b != nil && b.Cohort == c.Name {
 			from := w.begins + f.At.Milliseconds()
 			for range b.Devices {
-				all = append(all, coming{d.between(from, from+f.For.Milliseconds()), 3})
+				if at := d.between(from, from+f.For.Milliseconds()); at < w.until {
+					all = append(all, coming{at, 3})
+				}
 			}
 		}
 	}

@@ -55,7 +55,10 @@ func (w *World) ids(is func(*Device) bool) (out []int32) {
 // faultTruth adds a line for each cohort that a fault befalls.
 func (w *World) faultTruth(out []truth.Line, i int) []truth.Line {
 	f, lot := &w.s.Faults[i], &w.faults[i]
-	l := truth.Line{At: truth.Time(lot.at), Until: truth.Time(lot.until), Kind: f.Kind(), Fault: i + 1}
+	if lot.at >= w.until { // whoever plays a part of a scenario has no such fault
+		return out
+	}
+	l := truth.Line{At: truth.Time(lot.at), Until: truth.Time(min(lot.until, w.until)), Kind: f.Kind(), Fault: i + 1}
 	region := ""
 	switch {
 	case f.GatewayOutage != nil:
@@ -106,9 +109,15 @@ func (w *World) faultTruth(out []truth.Line, i int) []truth.Line {
 
 func (w *World) rolloutTruth(out []truth.Line, i int) []truth.Line {
 	r, v := &w.s.Rollouts[i], &w.rollouts[i]
+	if v.begins[0] >= w.until {
+		return out
+	}
 	out = append(out, truth.Line{At: truth.Time(v.begins[0]), Until: truth.Time(v.end), Kind: truth.Rollout, Cohort: r.Cohort, Count: v.group,
 		Detail: map[string]any{"rollout": i, "firmware": r.Firmware, "stages": len(r.Stages), "whole_sites": r.WholeSites}})
 	for j := range r.Stages {
+		if v.begins[j] >= w.until {
+			break
+		}
 		ids := w.ids(func(d *Device) bool { return int(v.stage[d.Index]) == j+1 })
 		until := min(w.until, v.begins[j]+r.Stages[j].Soak.Milliseconds())
 		out = append(out, w.group(truth.Line{At: truth.Time(v.begins[j]), Until: truth.Time(until), Kind: truth.Stage, Cohort: r.Cohort,

@@ -170,7 +170,7 @@ func (f *fate) planUpdates() {
 	for i := range f.w.rollouts {
 		v, r := &f.w.rollouts[i], &f.w.s.Rollouts[i]
 		stage := int(v.stage[f.no])
-		if stage == noPart {
+		if stage == noPart || v.begins[0] >= f.w.until {
 			continue
 		}
 		arm := "treated"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"testing"
+	"time"
 
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/scenarios"
@@ -62,6 +63,45 @@ func TestWhatDevicesSaidIsWhatTheTruthSays(t *testing.T) {
 		"pipeline-stall", "cost-spike", "anomaly", "clone", "revoke", "retire", "restart", "clock-step", "enrolment-burst", "interval"} {
 		if seen[kind] == 0 {
 			t.Errorf("no scenario's truth has a line of kind %s", kind)
+		}
+	}
+}
+
+// TestAPartOfAScenarioIsAWorld plays the beginning of each, as who has little time does.
+func TestAPartOfAScenarioIsAWorld(t *testing.T) {
+	files, err := fs.Glob(scenarios.Files, "*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := fs.ReadFile(scenarios.Files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lasts := range []time.Duration{time.Minute, 30 * time.Hour} {
+			s := parse(t, string(text))
+			s.Lasts = lasts
+			w, err := world.New(s, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range w.Devices() {
+				if d.Joins >= w.Until() || d.Leaves <= d.Joins {
+					t.Errorf("%s: %+v", name, d)
+				}
+			}
+			for _, l := range w.Truth() {
+				if int64(l.At) >= w.Until() || int64(l.Until) > w.Until() || l.Until != 0 && l.Until <= l.At {
+					t.Errorf("%s: %+v", name, l)
+				}
+			}
+			j := judge{t: t, w: w, d: &w.Devices()[0], first: map[key][]byte{}, booted: map[uint32]int64{}}
+			j.play(w.Life(0))
+			for _, l := range j.facts {
+				if int64(l.At) >= w.Until() || int64(l.Until) > w.Until() {
+					t.Errorf("%s: %+v", name, l)
+				}
+			}
 		}
 	}
 }

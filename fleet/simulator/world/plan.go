@@ -217,7 +217,9 @@ func (w *World) Outages() []Outage {
 		default:
 			continue
 		}
-		out = append(out, o)
+		if o.At < w.until {
+			out = append(out, o)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Outage) int { return cmp.Compare(a.At, b.At) })
 	return out
