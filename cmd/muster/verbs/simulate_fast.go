@@ -70,6 +70,11 @@ func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 		return err
 	}
 	f.say("%s, seed %d: %d devices, %s of %s, onto %s", s.Name, s.Seed, len(w.Devices()), scenario.FormatSpan(s.Lasts), s.Begins.Format("2006-01-02"), dir.Shown())
+	for _, out := range w.Outages() {
+		if out.Kind == world.SinkStalled {
+			f.say("not as the scenario says: the stall of the sink on %s changes nothing on the log, and the sink of fast time stores by no clock", time.UnixMilli(out.At).UTC().Format("2006-01-02 15:04"))
+		}
+	}
 	began := time.Now()
 	meter := newMeter(f, s, began)
 	result, err := fast.Run(ctx, fast.Settings{
