@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // memory is a disk that knows what a power cut would leave of it. What was synced stays. Of the writes to a file since its
@@ -23,6 +24,7 @@ type memory struct {
 	room  int64                     // bytes that may still be written; below 0: no limit
 	fail  error                     // of the next Sync
 	step  func()                    // called after each change, with mu held
+	slow  time.Duration             // of a Sync, which makes safe what was there when it began
 }
 
 type inode struct {
@@ -211,7 +213,13 @@ func (h *handle) Sync() error {
 		h.m.fail = nil
 		return err
 	}
-	h.node.safe, h.node.since = slices.Clone(h.node.data), nil
+	data, n := slices.Clone(h.node.data), len(h.node.since)
+	if h.m.slow > 0 {
+		h.m.mu.Unlock()
+		time.Sleep(h.m.slow) // of the bubble
+		h.m.mu.Lock()
+	}
+	h.node.safe, h.node.since = data, h.node.since[n:]
 	h.m.did()
 	return nil
 }

@@ -8,8 +8,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // history is what the user of a ring knows: which values must be there after a power cut, and which may be.
@@ -179,6 +182,57 @@ func (h *history) check(t *testing.T, m *memory, cfg Config) {
 	if _, err := r.Put([]byte("more"), 7); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestManyWhoPutAtOnceShareAnFsyncAndEachIsSafeWhenItReturns looks after each Put what a power cut at that instant leaves.
+func TestManyWhoPutAtOnceShareAnFsyncAndEachIsSafeWhenItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		m.slow = 10 * time.Millisecond
+		// One segment: to begin another, the ring waits for the disk with its lock held, and the bubble's time does not go on.
+		cfg := Config{Bytes: 4 << 20, Segment: 1 << 20}
+		r, err := open(m, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const writers, each = 8, 30
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for i := range each {
+					v := fmt.Sprintf("%d/%d %s", w, i, strings.Repeat("g", 10*w))
+					if _, err := r.Put([]byte(v), 7); err != nil {
+						t.Error(err)
+					}
+					m.mu.Lock()
+					after := m.cut(nil, 0)
+					m.mu.Unlock()
+					if !holds(t, after, cfg, v) {
+						t.Errorf("%.10s was put, and a power cut takes it", v)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		// One for each writer's value would be writers*each; one for each round of all is each.
+		if n := m.syncs(); n > 2*each {
+			t.Errorf("%d fsyncs for %d values", n, writers*each)
+		}
+	})
+}
+
+func holds(t *testing.T, m *memory, cfg Config, value string) bool {
+	r, err := open(m, cfg)
+	if err != nil {
+		t.Error(err)
+		return false
+	}
+	for r.Counts().Waiting > 0 {
+		if e, err := r.Next(t.Context()); err != nil || string(e.Value) == value {
+			return err == nil
+		}
+	}
+	return false
 }
 
 func TestAFullDiskIsSaidAndTheRingGoesOnWhenThereIsRoom(t *testing.T) {
