@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"muster.dev/platform/daemon"
+	"muster.dev/platform/mqtt/publisher"
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
@@ -30,7 +32,7 @@ type gatewayOrder struct {
 	TLS                 door.Files
 }
 
-// playGateway is a gateway that says where it listens once it is ready.
+// playGateway is a gateway that says where it listens once it is ready, for HTTPS and for MQTT.
 func playGateway() error {
 	var o gatewayOrder
 	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
@@ -48,7 +50,7 @@ func playGateway() error {
 		return err
 	}
 	p.Ready()
-	fmt.Println(g.Addr())
+	fmt.Println(g.Addr(), g.MQTTAddr())
 	return p.Wait() // until it is killed
 }
 
@@ -71,9 +73,8 @@ func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
 	}
 	server := s.ca.Server("mortal")
 	order := gatewayOrder{Broker: s.addr, TLS: door.Files{Certificate: server.Cert, Key: server.Key, ClientCA: s.ca.CA()}, TrustDomain: s.config().TrustDomain}
-	var addr atomic.Pointer[string]
-	none := ""
-	addr.Store(&none)
+	var at atomic.Pointer[address]
+	at.Store(&address{})
 
 	type accepted struct {
 		device string
@@ -81,19 +82,25 @@ func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
 	}
 	var mu sync.Mutex
 	told := map[accepted]bool{}
+	var count [2]int // of told, by HTTPS and by MQTT
 	ctx, cancel := context.WithCancel(t.Context())
 	var senders sync.WaitGroup
 	for i := range devices {
 		id := fmt.Sprintf("boiler-%d", i)
 		c := s.device(id)
 		c.Timeout = 2 * time.Second
+		accepts := func(a address, body []byte) bool { return stored(c, a.https, body) }
+		if i%2 == 1 {
+			accepts = s.acceptsByMQTT(ctx, id)
+		}
 		senders.Go(func() {
 			for seq := uint64(0); ctx.Err() == nil; seq++ {
 				body := message(1, int(seq), "")
 				for ctx.Err() == nil { // as a device: the same message until it is stored
-					if stored(c, *addr.Load(), body) {
+					if accepts(*at.Load(), body) {
 						mu.Lock()
 						told[accepted{id, seq}] = true
+						count[i%2]++
 						mu.Unlock()
 						break
 					}
@@ -124,12 +131,19 @@ func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
 		if err != nil {
 			t.Errorf("no address: %v", err)
 		}
-		where := string(bytes.TrimSpace([]byte(line)))
-		addr.Store(&where)
+		var where address
+		if _, err := fmt.Sscan(line, &where.https, &where.mqtt); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		at.Store(&where)
 		mu.Lock()
-		before := len(told)
+		before := count
 		mu.Unlock()
-		s.eventually("the new gateway accepts", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) > before })
+		s.eventually("the new gateway accepts, by HTTPS and by MQTT", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return count[0] > before[0] && count[1] > before[1]
+		})
 		<-time.After(time.Duration(random.IntN(200)) * time.Millisecond) // when it dies is the test
 		if err := cmd.Process.Kill(); err != nil {
 			t.Error(err)
@@ -164,6 +178,46 @@ func TestTortureAGatewayThatIsKilledLosesNothingThatItAccepted(t *testing.T) {
 		}
 	}
 	t.Logf("%d accepted, %d retries stand in the log for the sink to tell", len(told), again)
+}
+
+// address is where a gateway listens.
+type address struct{ https, mqtt string }
+
+// acceptsByMQTT is a device with a connection, or with a new one where that has ended: of either version.
+func (s *site) acceptsByMQTT(ctx context.Context, id string) func(address, []byte) bool {
+	identity := s.ca.Device(id)
+	var p *publisher.Publisher
+	var to string
+	o := publisher.Options{ClientID: id, Version: versions[id[len(id)-1]/2%2], Patience: 2 * time.Second}
+	s.t.Cleanup(func() {
+		if p != nil {
+			_ = p.Close()
+		}
+	})
+	return func(a address, body []byte) bool {
+		if a.mqtt == "" {
+			return false
+		}
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if p == nil || p.Err() != nil || to != a.mqtt {
+			if p != nil {
+				_ = p.Close()
+				p = nil
+			}
+			d := tls.Dialer{Config: s.ca.Client(identity)}
+			c, err := d.DialContext(ctx, "tcp", a.mqtt)
+			if err != nil {
+				return false
+			}
+			if p, err = publisher.Dial(ctx, c, o); err != nil {
+				p = nil
+				return false
+			}
+			to = a.mqtt
+		}
+		return p.Publish(ctx, publisher.Message{Topic: "telemetry", Payload: body, QoS: 1}) == nil
+	}
 }
 
 func stored(c *http.Client, addr string, body []byte) bool {
