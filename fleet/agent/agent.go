@@ -57,6 +57,10 @@ func New(cfg Config, version string, u Updater, log *slog.Logger) (*Agent, error
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	// A version that cannot be sent would hold every message back.
+	if err := (&event.Message{Firmware: u.Firmware(), Events: []event.Device{{Type: event.Heartbeat}}}).Validate(); err != nil {
+		return nil, fmt.Errorf("firmware: %w", err)
+	}
 	id, err := est.Load(cfg.Identity)
 	if err != nil {
 		return nil, err

@@ -312,6 +312,8 @@ func TestNoGapThroughOutagesAndEnds(t *testing.T) {
 	until(t, "it tries", func() bool { return a.Status().Send.Retries > 0 })
 	d.shut(false)
 	until(t, "all arrive", func() bool { return len(d.got("n")) >= len(want) })
+	// Also what was behind them, and its answer.
+	until(t, "nothing is left", func() bool { c := a.ring.Counts(); return c.Waiting+c.InFlight == 0 })
 	stop()
 	if got := d.got("n"); !slices.Equal(got, want) {
 		t.Errorf("%d readings, want %d", len(got), len(want))
