@@ -120,6 +120,7 @@ func (b *bridge) pipe(t *testing.T, topic string) *pipe {
 // The contract that people are given: the ingest side away for a minute, and nothing lost, nothing double. In the short form it is
 // away for five seconds.
 func TestAMosquittoBridgeLosesNothingWhileTheGatewayIsAway(t *testing.T) {
+	t.Parallel()
 	tool(t, "mosquitto")
 	tool(t, "mosquitto_pub")
 	away, every := 5*time.Second, 20*time.Millisecond

@@ -13,6 +13,7 @@ import (
 
 // The page's configuration and the page's client, as they stand but for where things are.
 func TestTheEdgeOfThePage(t *testing.T) {
+	t.Parallel()
 	tool(t, "mosquitto_pub")
 	s := open(t, "hall-3-edge", "press-1")
 	s.letAct("hall-3-edge", "press-1")

@@ -13,6 +13,7 @@ import (
 
 // A client that people have, and an edge that dies under it.
 func TestPahoThroughAnEdgeThatIsKilled(t *testing.T) {
+	t.Parallel()
 	const python = "/usr/bin/python3"
 	stacktest.Require(t, exec.Command(python, "-c", "import paho.mqtt.client").Run() == nil, "paho for Python")
 	const count = 200

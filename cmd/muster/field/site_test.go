@@ -265,18 +265,21 @@ func (s *site) enter(l *logged, r *kgo.Record, events bool) {
 	}
 }
 
+// records reads what a topic holds now, and maybe what comes meanwhile: each partition to the end that it has now.
 func (s *site) records(topic string) []*kgo.Record {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	want := 0
+	left := map[int32]int64{} // by partition: the end that is not reached yet
 	offsets := map[int32]kgo.Offset{}
 	for p := range int32(partitions) {
 		info := s.broker.Cluster().PartitionInfo(topic, p)
 		if info == nil {
 			s.t.Fatalf("no partition %d of %s", p, topic)
 		}
-		want += int(info.HighWatermark)
+		if info.HighWatermark > 0 {
+			left[p] = info.HighWatermark
+		}
 		offsets[p] = kgo.NewOffset().At(0)
 	}
 	c, err := kgo.NewClient(kgo.SeedBrokers(s.broker.Addr()), kgo.DisableClientMetrics(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}))
@@ -285,12 +288,17 @@ func (s *site) records(topic string) []*kgo.Record {
 	}
 	defer c.Close()
 	var out []*kgo.Record
-	for len(out) < want {
+	for len(left) > 0 {
 		f := c.PollFetches(ctx)
 		if err := f.Err0(); err != nil {
 			s.t.Fatal(err)
 		}
-		out = append(out, f.Records()...)
+		for _, r := range f.Records() {
+			if end, waits := left[r.Partition]; waits && r.Offset >= end-1 {
+				delete(left, r.Partition)
+			}
+			out = append(out, r)
+		}
 	}
 	return out
 }
