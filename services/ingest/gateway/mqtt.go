@@ -50,6 +50,8 @@ func (g *Gateway) MQTTAddr() string {
 // serve speaks with everybody who comes in until ctx ends. Then each connection may have its messages answered, is told
 // that the gateway stops, and ends.
 func (q *mqtt) serve(ctx context.Context) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	var sessions sync.WaitGroup
 	live := make(map[net.Conn]struct{})
 	var mu sync.Mutex // guards live
@@ -81,6 +83,7 @@ func (q *mqtt) serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	q.g.draining.Store(true)
+	end() // also where nobody comes in any more for another reason
 	err = errors.Join(err, q.door.Close())
 	// The sessions have a time for that themselves; this is for one that does not keep it.
 	cut := time.AfterFunc(q.settings.Limits.Drain+2*time.Second, func() {
