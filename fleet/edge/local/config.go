@@ -26,6 +26,8 @@ type Config struct {
 	Connections int `yaml:"connections"`
 	// InFlight is how many messages of one connection may wait for their PUBACK.
 	InFlight int `yaml:"in_flight"`
+	// Memory bounds the bytes of all messages that have come and are not answered for.
+	Memory int64 `yaml:"memory"`
 }
 
 // Files are paths of PEM files. They are read again when they change.
@@ -38,7 +40,7 @@ type Files struct {
 
 // DefaultConfig listens for this machine's clients, whoever they are.
 func DefaultConfig() Config {
-	return Config{Listen: "127.0.0.1:1883", Connections: 1_000, InFlight: 64}
+	return Config{Listen: "127.0.0.1:1883", Connections: 1_000, InFlight: 64, Memory: 64 << 20}
 }
 
 // Validate names the first key that cannot be used.
@@ -77,6 +79,9 @@ func (c Config) Validate() error {
 	}
 	if c.InFlight < 1 || c.InFlight > 1_000 {
 		return fmt.Errorf("in_flight %d: want 1 to 1000", c.InFlight)
+	}
+	if c.Memory < 1<<20 {
+		return fmt.Errorf("memory %d: want at least 1 MiB", c.Memory)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"muster.dev/fleet/edge/intake"
@@ -79,7 +80,7 @@ func (l *Listener) Name() string { return "mqtt" }
 func (l *Listener) Run(ctx context.Context, to intake.Taker) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.listener.Close() })
 	defer stop()
-	settings := &session.Settings{Limits: session.DefaultLimits(), Log: l.s.Log}
+	settings := &session.Settings{Limits: session.DefaultLimits(), Log: l.s.Log, Room: &room{limit: l.cfg.Memory, refused: l.s.Refused}}
 	settings.Limits.ReceiveMaximum = l.cfg.InFlight
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -117,6 +118,26 @@ func (l *Listener) Run(ctx context.Context, to intake.Taker) error {
 		})
 	}
 }
+
+// room is the memory that the messages of all connections share. Where there is none left, a client is told to wait.
+type room struct {
+	limit   int64
+	refused func(reason string)
+	taken   atomic.Int64
+}
+
+// Take is session.Room's.
+func (r *room) Take(n int64) bool {
+	if r.taken.Add(n) <= r.limit {
+		return true
+	}
+	r.taken.Add(-n)
+	r.refused("memory")
+	return false
+}
+
+// Give is session.Room's.
+func (r *room) Give(n int64) { r.taken.Add(-n) }
 
 // desk is the listener as one connection's handler.
 type desk struct {

@@ -253,6 +253,35 @@ func TestPUBACKWaitsForTheDisk(t *testing.T) {
 	}
 }
 
+// Many clients with large messages share what there is; one that finds none left is told to wait, and lives.
+func TestMemoryIsBounded(t *testing.T) {
+	s := open(t, func(c *Config) { c.Memory = 1 << 20 })
+	s.hold = make(chan struct{})
+	body := []byte(`{"readings":[{"ts":1,"metrics":{"x":1}}]` + strings.Repeat(" ", 200<<10) + "}")
+	acked := make(chan error, 8)
+	var last *publisher.Publisher
+	for i := range 8 {
+		last = s.must(publisher.Options{ClientID: "boiler-" + string(rune('a'+i))})
+		if err := last.Send(t.Context(), publisher.Message{Topic: "telemetry", Payload: body, QoS: 1}, func(err error) { acked <- err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if r := reason(<-acked); r != packet.QuotaExceeded {
+			t.Errorf("answered %v", r)
+		}
+	}
+	close(s.hold)
+	for range 5 {
+		if err := <-acked; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := publish(t, last, "telemetry", `{"x":1}`); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
 func TestANewConnectionOfAClientEndsTheOneBefore(t *testing.T) {
 	s := open(t, nil)
 	first := s.must(publisher.Options{ClientID: "boiler-7"})
@@ -513,6 +542,7 @@ func TestNothingIsOpenedToANetworkUnsaid(t *testing.T) {
 		"speakers[0]":             func(c *Config) { c.Speakers, c.Passwords = []string{"A"}, "p" },
 		"connections":             func(c *Config) { c.Connections = 0 },
 		"in_flight":               func(c *Config) { c.InFlight = 0 },
+		"memory":                  func(c *Config) { c.Memory = 0 },
 	} {
 		c := DefaultConfig()
 		change(&c)
