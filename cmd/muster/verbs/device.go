@@ -113,9 +113,13 @@ func deviceList(f *frame) *cobra.Command {
 			if len(devices) == 0 {
 				f.say("no device is like that: `muster cohort list` and `muster region list` name what there is")
 			}
+			if filter.Acting {
+				return f.printAgents(devices)
+			}
 			return f.printDevices(devices)
 		}),
 	}
+	cmd.Flags().BoolVar(&filter.Acting, "acting", false, "only those that may speak for others, and for whom")
 	cmd.Flags().StringVar(&filter.Cohort, "cohort", "", "only those of a `COHORT`")
 	cmd.Flags().StringVar(&filter.Region, "region", "", "only those of a `REGION`")
 	cmd.Flags().StringVar(&filter.State, "state", "", "only those in a `STATE`: enrolled, quarantined, revoked")

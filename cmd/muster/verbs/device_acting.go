@@ -54,6 +54,19 @@ func deviceActFor(f *frame) *cobra.Command {
 	return cmd
 }
 
+// printAgents shows devices that speak for others.
+func (f *frame) printAgents(devices []v1.Device) error {
+	return f.show(devices, "NO\tDEVICE\tCOHORT\tSTATE\tACTS FOR", func(row func(...any)) {
+		for _, d := range devices {
+			var acting v1.ActsFor
+			if d.ActsFor != nil {
+				acting = *d.ActsFor
+			}
+			row(d.No, d.Device, d.Cohort, d.State, forWhom(acting))
+		}
+	})
+}
+
 // forWhom is for whom a device speaks, in words.
 func forWhom(a v1.ActsFor) string {
 	var parts []string

@@ -199,6 +199,10 @@ func TestAnEdgeGatewayIsLetSpeakForOthers(t *testing.T) {
 	if got := read[v1.Acting](o, "device", "act-for", "edge", "--device", "d1", "--why", "d2 moved"); got.Device != "edge" || got.Cohort != "" || len(got.Devices) != 1 {
 		t.Errorf("%+v", got)
 	}
+	o.must("edge    hall    enrolled  d1", "device", "list", "--acting")
+	if all := read[[]v1.Device](o, "device", "list", "--acting"); len(all) != 1 || all[0].ActsFor == nil || len(all[0].ActsFor.Devices) != 1 {
+		t.Errorf("%+v", all)
+	}
 	o.must("edge speaks for itself alone", "device", "act-for", "edge", "--nobody", "--why", "taken down")
 	for _, args := range [][]string{{}, {"--nobody", "--cohort", "hall"}, {"--nobody", "--device", "d1"}} {
 		o.refuses(ExitUsage, "or else --nobody", append([]string{"device", "act-for", "edge", "--why", "x"}, args...)...)

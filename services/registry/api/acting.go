@@ -93,3 +93,8 @@ func names(s *decide.State, numbers []uint32) []string {
 	}
 	return out
 }
+
+func acts(s *decide.State, no uint32) bool {
+	_, acts := s.Acting(no)
+	return acts
+}

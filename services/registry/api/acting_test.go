@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"muster.dev/proto/event"
+	"muster.dev/services/registry/client"
 	"muster.dev/services/registry/decide"
 
 	v1 "muster.dev/services/registry/api/v1"
@@ -34,6 +35,9 @@ func TestAnAgentIsLetSpeakForOthersAndIsShown(t *testing.T) {
 	}
 	if d, err := s.client.Device(ctx, edge); err != nil || d.ActsFor == nil || !reflect.DeepEqual(*d.ActsFor, seen.ActsFor) || d.SpokenForBy != nil {
 		t.Errorf("%+v, %v", d, err)
+	}
+	if page, err := s.client.Find(ctx, client.Filter{Acting: true}, 0, 10); err != nil || len(page.Devices) != 1 || page.Devices[0].Device != edge || !reflect.DeepEqual(*page.Devices[0].ActsFor, seen.ActsFor) {
+		t.Errorf("%+v, %v", page, err)
 	}
 	for _, id := range []string{"pump-1", "fan-1"} {
 		if d, err := s.client.Device(ctx, id); err != nil || d.ActsFor != nil || !slices.Equal(d.SpokenForBy, []string{edge}) {

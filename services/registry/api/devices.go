@@ -30,6 +30,7 @@ func deviceOperations() []operation {
 			{name: "region", about: "Only those that must not leave a region"},
 			{name: "state", about: "Only those in a state", values: []string{v1.StateEnrolled, v1.StateQuarantined, v1.StateRevoked}},
 			{name: "selector", about: "Only those that a group's selector selects"},
+			{name: "acting", about: "Only those that may speak for others, each with for whom", values: []string{"true"}},
 		}, about: "Devices in the order of their numbers; a page may hold fewer than asked for, and none, before the last"}, (*API).devices),
 		on(operation{method: "GET", path: one, id: "device", least: Viewer, about: "One device, with its certificates and groups"}, (*API).device),
 		on(operation{method: "PATCH", path: one, id: "describe", least: Operator, about: "Set and take away attributes of a device"}, (*API).describe),
@@ -140,6 +141,7 @@ func (a *API) devices(c *call, _ *nothing) (v1.Devices, error) {
 	if err != nil {
 		return page, err
 	}
+	onlyActing := c.URL.Query().Get("acting") != ""
 	err = a.see(c.Context(), func(s *decide.State) error {
 		last, scanned := uint32(0), 0
 		for d := range s.After(uint32(after)) {
@@ -149,9 +151,14 @@ func (a *API) devices(c *call, _ *nothing) (v1.Devices, error) {
 			}
 			last = d.No
 			scanned++
-			if wanted(s, &d) {
-				page.Devices = append(page.Devices, shape(s, d))
+			if !wanted(s, &d) {
+				continue
 			}
+			shown := shape(s, d)
+			if acting, ok := s.Acting(d.No); ok && onlyActing {
+				shown.ActsFor = shapeActing(s, acting)
+			}
+			page.Devices = append(page.Devices, shown)
 		}
 		return nil
 	})
@@ -162,6 +169,7 @@ func (a *API) devices(c *call, _ *nothing) (v1.Devices, error) {
 func filters(c *call) (func(*decide.State, *roster.Device) bool, error) {
 	query := c.URL.Query()
 	cohort, region, state := query.Get("cohort"), query.Get("region"), query.Get("state")
+	acting := query.Get("acting") != ""
 	var selector roster.Selector
 	selects := query.Has("selector")
 	if selects {
@@ -172,7 +180,7 @@ func filters(c *call) (func(*decide.State, *roster.Device) bool, error) {
 	}
 	return func(s *decide.State, d *roster.Device) bool {
 		return (cohort == "" || d.Cohort == cohort) && (region == "" || d.Region == region) && (state == "" || stateOf(d) == state) &&
-			(!selects || s.Selects(selector, d))
+			(!selects || s.Selects(selector, d)) && (!acting || acts(s, d.No))
 	}, nil
 }
 

@@ -29,7 +29,10 @@ func (c *Client) Device(ctx context.Context, id string) (out v1.Device, err erro
 }
 
 // Filter says which devices are wanted; empty members want all.
-type Filter struct{ Cohort, Region, State, Selector string }
+type Filter struct {
+	Cohort, Region, State, Selector string
+	Acting                          bool // only those that may speak for others
+}
 
 // Devices reads the page of at most limit devices whose numbers come after the given one.
 func (c *Client) Devices(ctx context.Context, after uint32, limit int) (v1.Devices, error) {
@@ -43,6 +46,9 @@ func (c *Client) Find(ctx context.Context, f Filter, after uint32, limit int) (o
 		if value != "" {
 			query.Set(name, value)
 		}
+	}
+	if f.Acting {
+		query.Set("acting", "true")
 	}
 	return out, c.do(ctx, http.MethodGet, devicesPath+"?"+query.Encode(), nil, &out)
 }

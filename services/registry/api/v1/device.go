@@ -43,7 +43,7 @@ type Device struct {
 	Groups       []string          `json:"groups,omitempty" nullable:"false" doc:"The reporting groups it is in now (of one device only)"`
 	Replaces     string            `json:"replaces,omitempty"`
 	ReplacedBy   string            `json:"replaced_by,omitempty"`
-	ActsFor      *ActsFor          `json:"acts_for,omitempty" doc:"For whom it may speak beside itself (of one device only)"`
+	ActsFor      *ActsFor          `json:"acts_for,omitempty" doc:"For whom it may speak beside itself (of one device, and in a list of those that may)"`
 	SpokenForBy  []string          `json:"spoken_for_by,omitempty" nullable:"false" doc:"Who may speak for it beside itself (of one device only)"`
 	Certificates []Certificate     `json:"certificates,omitempty" nullable:"false" doc:"Newest first (of one device only)"`
 }
