@@ -156,6 +156,19 @@ func open(t *testing.T, ports stack.Ports) driver.Conn {
 	return db
 }
 
+// publishes has mosquitto's client say something where the status says that MQTT is spoken.
+func (l *local) publishes(t *testing.T) {
+	stacktest.Require(t, inPath("mosquitto_pub"), "mosquitto_pub")
+	mqtt := fmt.Sprintf("mqtts://127.0.0.1:%d", 8883+l.offset)
+	if out, _, code := l.muster(t.Context(), "status"); code != 0 || !strings.Contains(out, mqtt+",") {
+		t.Errorf("status exits %d and says %s", code, out)
+	}
+	if out := l.bash(t, fmt.Sprintf(`mosquitto_pub -L %s/telemetry --cafile .muster/demo/ca.pem --cert .muster/demo/cert.pem --key .muster/demo/key.pem -q 1 \
+		-m '{"readings":[{"ts":'$(date +%%s)'000,"metrics":{"by_mqtt":true}}]}'`, mqtt)); out != "" {
+		t.Errorf("mosquitto_pub: %s", out)
+	}
+}
+
 // followWelcome runs the curl line and the query that `up` printed.
 func (l *local) followWelcome(t *testing.T) {
 	stacktest.Require(t, inPath("curl"), "curl")
@@ -169,6 +182,7 @@ func (l *local) followWelcome(t *testing.T) {
 	if out := l.bash(t, curl); !strings.Contains(out, `"status":"stored"`) {
 		t.Errorf("curl: %s", out)
 	}
+	l.publishes(t)
 	l.eventually(t, "the reading can be queried", func() error {
 		if out := l.bash(t, query[1]); !strings.Contains(out, "21.5") {
 			return errors.New(out)
