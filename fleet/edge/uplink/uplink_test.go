@@ -279,8 +279,9 @@ func TestWhatCanNeverBeStoredIsLetGoAndReported(t *testing.T) {
 	for i := range 4 {
 		l.put("d-1", fmt.Sprint(i+1))
 	}
-	l.run()
+	stop := l.run()
 	l.empty()
+	stop()
 	if got := g.has(); !slices.Equal(got, []string{"/v1/telemetry/d-1 1", "/v1/telemetry/d-1 4"}) {
 		t.Errorf("stored %q", got)
 	}
@@ -308,9 +309,8 @@ func TestADeviceThatTheEdgeMayNotSpeakForStopsNobodyElse(t *testing.T) {
 	if why := l.Forbids("friend"); why != "" || l.State().Forbidden != 1 {
 		t.Errorf("%q, %+v", why, l.State())
 	}
-	if c := l.ring.Counts(); c.Waiting+c.InFlight != 40 {
-		t.Errorf("%d of the stranger's messages are kept", c.Waiting+c.InFlight)
-	}
+	// The gateway has the friend's last message before the ring has let it go.
+	l.eventually("not all of the stranger's messages are kept, or others", func() bool { c := l.ring.Counts(); return c.Waiting+c.InFlight == 40 })
 	// Somebody lets the edge speak for it: nothing was lost.
 	g.answers(func(string, string) (int, map[string]any) { return 200, nil })
 	l.empty()
@@ -335,14 +335,14 @@ func TestAfterItsTimeWhatIsForbiddenIsLetGoAndOneMessageAsksAgain(t *testing.T) 
 	}
 	l.run()
 	l.empty()
-	if l.lost("device-mismatch") != 40 {
-		t.Errorf("%d messages were reported: %+v", l.lost("device-mismatch"), l.refused)
-	}
+	// They are reported a moment after they were let go.
+	l.eventually("not all are reported", func() bool { return l.lost("device-mismatch") == 40 })
 	g.mu.Lock()
 	may = true
 	g.mu.Unlock()
-	l.eventually("nothing may ask again", func() bool { return l.Forbids("stranger") == "" })
-	if l.Forbids("stranger") == "" {
+	var asked time.Time
+	l.eventually("nothing may ask again", func() bool { asked = time.Now(); return l.Forbids("stranger") == "" })
+	if l.Forbids("stranger") == "" && time.Since(asked) < time.Second {
 		t.Error("two may ask at once")
 	}
 	l.put("stranger", "41")
