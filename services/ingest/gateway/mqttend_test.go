@@ -117,20 +117,25 @@ func TestQuarantineIsToldAtEachMessageAndTheConnectionStays(t *testing.T) {
 	s := open(t, nil, "boiler-1")
 	p := s.mqtt("boiler-1")
 	s.stores(p, telemetry(message(1, 0, "")))
+	seq := 0
+	next := func() publisher.Message { // each has a key of its own: some are stored, and every one has another time in it
+		seq++
+		return telemetry(message(1, seq, ""))
+	}
 	s.declare(event.DeviceQuarantined{No: 1, On: true})
 	s.eventually("it is told", func() bool {
-		reason, text, ended := refused(s.publish(p, telemetry(message(1, 1, ""))))
+		reason, text, ended := refused(s.publish(p, next()))
 		if ended {
 			t.Fatal(text)
 		}
 		return reason == packet.NotAuthorized && strings.Contains(text, "quarantine")
 	})
 	other := s.mqttAs(s.ca.Device("boiler-1"), publisher.Options{}) // a new connection is let in to be told so
-	if reason, _, ended := refused(s.publish(other, telemetry(message(1, 2, "")))); reason != packet.NotAuthorized || ended {
+	if reason, _, ended := refused(s.publish(other, next())); reason != packet.NotAuthorized || ended {
 		t.Error(reason)
 	}
 	s.declare(event.DeviceQuarantined{No: 1, On: false})
-	s.eventually("it is released", func() bool { return s.publish(p, telemetry(message(1, 1, ""))) == nil })
+	s.eventually("it is released", func() bool { return s.publish(p, next()) == nil })
 	s.balanced()
 }
 
@@ -147,7 +152,12 @@ func TestADeviceOfAnotherRegionIsToldWhereItBelongs(t *testing.T) {
 		return reason == packet.ServerMoved
 	})
 	s.enroll(event.DeviceEnrolled{Device: "boiler-1", Region: "us"})
-	s.eventually("a live one is sent away", func() bool { return s.publish(p, telemetry(message(1, 1, ""))) != nil })
+	seq := 0
+	s.eventually("a live one is sent away", func() bool {
+		seq++
+		_, _, ended := refused(s.publish(p, telemetry(message(1, seq, ""))))
+		return ended
+	})
 	if reason, e := s.ends(p); reason != packet.ServerMoved || e.Reference != "us.example:8883" {
 		t.Errorf("%v", e)
 	}
@@ -268,7 +278,12 @@ func TestAGatewayThatCannotSeeTheRegistryLetsNobodyInByMQTT(t *testing.T) {
 		reason, _, _ := refused(err)
 		return reason == packet.ServerUnavailable
 	})
-	s.eventually("who is in keeps its message", func() bool { return s.publish(p, telemetry(message(1, 1, ""))) != nil })
+	seq := 0
+	s.eventually("who is in keeps its message", func() bool {
+		seq++
+		_, _, ended := refused(s.publish(p, telemetry(message(1, seq, ""))))
+		return ended
+	})
 	if reason, e := s.ends(p); reason != packet.ServerBusy {
 		t.Error(e)
 	}
