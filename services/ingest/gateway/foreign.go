@@ -42,7 +42,7 @@ func (c *call) isForeign() bool {
 	case c.message != nil && c.body[0] != '{' && c.body[0] != '[': // lines: by MQTT nothing else says so
 		return c.stream == telemetry && c.whoseIsNamed()
 	}
-	return telegraf.Looks(c.body) && c.mayBeForeign()
+	return c.mayBeForeign() && telegraf.Looks(c.body) // from most it may not, and they do not pay for a look
 }
 
 // parseForeign reads a body of one device as one message.

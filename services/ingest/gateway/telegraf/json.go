@@ -41,12 +41,19 @@ func Looks(p []byte) bool {
 	return false
 }
 
+// maxDepth is how deep what is passed over may be: the decoder remembers each level, of which a body could have millions.
+const maxDepth = batch.MaxDepth
+
+var errDeep = errors.New("it is too deep")
+
 // pass passes over the rest of a value that begins with t.
 func pass(d *json.Decoder, t json.Token) error {
 	for depth := 0; ; {
 		switch t {
 		case json.Delim('{'), json.Delim('['):
-			depth++
+			if depth++; depth > maxDepth {
+				return errDeep
+			}
 		case json.Delim('}'), json.Delim(']'):
 			depth--
 		}
@@ -246,7 +253,10 @@ func (r jsonReader) timestamp() error {
 func (r jsonReader) skip() error {
 	t, err := r.token()
 	if err == nil {
-		if pass(r.d, t) != nil {
+		switch broken := pass(r.d, t); {
+		case errors.Is(broken, errDeep):
+			err = refuse(batch.Malformed, "body", "is deeper than %d lists and objects at byte %d", maxDepth, r.d.InputOffset())
+		case broken != nil:
 			err = refuse(batch.Malformed, "body", "is not JSON at byte %d", r.d.InputOffset())
 		}
 	}

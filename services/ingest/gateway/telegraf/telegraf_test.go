@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -373,5 +374,31 @@ func BenchmarkParse(b *testing.B) {
 		if all, err := Parse([]byte(lines.String()), Settings{NowMS: now}); err != nil || len(all) < 100 {
 			b.Fatal(len(all), err)
 		}
+	}
+}
+
+func TestWhatIsPassedOverMayNotBeDeep(t *testing.T) {
+	const levels = 2 << 20
+	deep := strings.Repeat("[", levels)
+	for name, body := range map[string]string{
+		"beside the metrics": `{"x":` + deep + `,"fields":{}}`,
+		"in a metric":        `{"metrics":[{"name":"m","fields":{"a":1},"tags":{"host":"h"},"x":` + deep,
+		"objects":            `{"x":` + strings.Repeat(`{"a":`, levels/5) + `"fields"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := []byte(body)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			Looks(p)
+			_, err := Parse(p, Settings{NowMS: now})
+			runtime.ReadMemStats(&after)
+			if err == nil || !strings.Contains(err.Error(), "deep") {
+				t.Errorf("%v", err)
+			}
+			took := int64(after.TotalAlloc - before.TotalAlloc)
+			if took > 4*int64(len(p))+64<<10 {
+				t.Errorf("%d bytes of memory for %d of a body", took, len(p))
+			}
+		})
 	}
 }
