@@ -16,6 +16,7 @@ import (
 	"muster.dev/fleet/edge/parcel"
 	"muster.dev/fleet/edge/uplink"
 	"muster.dev/platform/daemon"
+	"muster.dev/proto/identity"
 )
 
 // Edge is an edge gateway that runs.
@@ -65,7 +66,7 @@ func Start(_ context.Context, p *daemon.Process, cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	e.intake = intake.New(cfg.Intake, intake.Settings{
-		Keep: e.keep, Refused: e.uplink.Forbids, Boot: boot, First: first, Now: time.Now,
+		Keep: e.keep, Refused: e.refuses, Boot: boot, First: first, Now: time.Now,
 		Answered: e.answered, Dropped: func(n int) { e.metrics.readings.Add(float64(n)) },
 	})
 	e.metrics = newMetrics(p.Metrics, e)
@@ -98,6 +99,15 @@ func (e *Edge) MQTTAddr() string { return e.mqtt.Addr() }
 
 // Counts are the ring's.
 func (e *Edge) Counts() ring.Counts { return e.ring.Counts() }
+
+// refuses says why nothing of a device is taken. The edge's own name is nobody's else: what it tells of itself is counted by
+// it alone, and one who said the same counts before it would have that refused upstream.
+func (e *Edge) refuses(d identity.Device) string {
+	if string(d) == e.identity.name() {
+		return "this is the edge's own name, for which no client speaks"
+	}
+	return e.uplink.Forbids(d)
+}
 
 // answered counts a verdict.
 func (e *Edge) answered(s parcel.Stream, o intake.Outcome) { e.metrics.answered(s, o) }

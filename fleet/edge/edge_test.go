@@ -177,6 +177,22 @@ func TestAnEdgeTellsOfItselfAsADeviceDoes(t *testing.T) {
 	}
 }
 
+func TestNoClientSpeaksAsTheEdgeItself(t *testing.T) {
+	u := serve(t)
+	e, _ := start(t, configure(t, u))
+	for _, m := range []intake.Message{
+		{Stream: parcel.Telemetry, Body: []byte(`{"x":1}`)},
+		{Stream: parcel.Events, Body: []byte(`{"boot":1,"seq":0,"events":[{"type":"heartbeat","ts":1795341850000}]}`)},
+	} {
+		m.Device = "edge-1"
+		answered := make(chan intake.Verdict, 1)
+		e.intake.Take(m, func(v intake.Verdict) { answered <- v })
+		if v := <-answered; v.Outcome != intake.NotAllowed {
+			t.Errorf("%v: %+v", m.Stream, v)
+		}
+	}
+}
+
 // However many troubles there are, what is told of them is bounded, and can be stored.
 func TestWhatIsReportedIsBounded(t *testing.T) {
 	u := serve(t)
