@@ -17,6 +17,9 @@ const (
 	gatherText    = 64 << 10
 )
 
+// bytesOfReading is about what one takes while it is gathered, with its places in the maps.
+const bytesOfReading = 256
+
 // exactly is how large a scaled integer may be that any scale up to batch.MaxScale still holds.
 const exactly = math.MaxInt64 / 1_000_000_000
 
@@ -30,7 +33,7 @@ type gathering struct {
 	times    map[int64]bool
 	text     int
 	done     []func(Verdict)
-	bytes    int64 // of the messages that it was made of
+	bytes    int64 // that it takes while it is gathered
 }
 
 type kind struct {

@@ -193,6 +193,10 @@ func (d *device) count(s parcel.Stream) uint64 {
 
 // gather lets readings join those of the device's window.
 func (in *Intake) gather(d *device, what said, now time.Time, size int64, done func(Verdict)) (Verdict, bool) {
+	// A reading takes more here than in its message, where it may be a byte. One message alone has always room.
+	if size = max(size, int64(len(what.readings))*bytesOfReading); in.queued > 0 && in.queued+size > in.cfg.Queue {
+		return behind, false
+	}
 	readings := what.readings[:0]
 	seen := map[place]bool{}
 	for _, r := range what.readings {
@@ -246,7 +250,7 @@ func (in *Intake) closeWindow(d *device) {
 		return
 	}
 	p := parcel.Parcel{Device: d.id, Stream: parcel.Telemetry, Form: parcel.Compact, At: in.s.Now().UnixMilli(), Body: body}
-	in.enqueue(d, job{p, g.done, g.bytes})
+	in.enqueue(d, job{p, g.done, int64(len(body))})
 }
 
 func (in *Intake) enqueue(d *device, j job) {

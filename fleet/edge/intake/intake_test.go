@@ -329,6 +329,34 @@ func TestWhatWaitsForTheDiskIsBounded(t *testing.T) {
 	})
 }
 
+// A reading of a byte or two takes a hundred times that while it is gathered.
+func TestWhatIsGatheredIsBoundedByWhatItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := open(t, func(c *Config) { c.Window, c.Queue = time.Minute, 1<<20 })
+		b := batch.NewBuilder()
+		for i := range 900 {
+			b.SetInt(int64(i), "x", 1)
+			b.SetInt(int64(i), "y", 1)
+		}
+		body, err := b.AppendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			d.say(fmt.Sprintf("boiler-%d", i), parcel.Telemetry, string(body))
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		counts := map[Outcome]int{}
+		for _, v := range d.verdicts {
+			counts[v.Outcome]++
+		}
+		if counts[Stored] < 1 || counts[Stored] > 10 || counts[Stored]+counts[TooMuch] != 100 {
+			t.Errorf("of 100 messages of 1,800 readings, %d bytes each: %v", len(body), counts)
+		}
+	})
+}
+
 func TestClosingKeepsWhatIsGathered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, func(c *Config) { c.Window = time.Minute })
