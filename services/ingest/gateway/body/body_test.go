@@ -169,7 +169,7 @@ func TestABodyWithoutRoomIsShedAndNotBuffered(t *testing.T) {
 	var r Reader
 	budget := admit.NewBudget(50_000)
 	_, _, err := r.Read(bytes.NewReader(noise(60_000)), 60_000, Identity, limits, budget)
-	if !errors.Is(err, ErrBudget) || cap(r.wire) > 0 {
+	if !errors.Is(err, ErrBudget) || cap(r.wire) > 50_000 {
 		t.Errorf("declared: %v, %d bytes of buffer", err, cap(r.wire))
 	}
 	r.Release()
@@ -180,6 +180,41 @@ func TestABodyWithoutRoomIsShedAndNotBuffered(t *testing.T) {
 	r.Release()
 	if budget.Used() != 0 {
 		t.Errorf("%d stay reserved", budget.Used())
+	}
+}
+
+// watched looks at the budget whenever more of a body is asked for.
+type watched struct {
+	io.Reader
+	budget *admit.Budget
+	came   int64
+	most   int64 // reserved beyond twice what had come
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.most = max(w.most, w.budget.Used()-2*w.came)
+	n, err := w.Reader.Read(p[:min(len(p), 1000)])
+	w.came += int64(n)
+	return n, err
+}
+
+func TestWhatIsDeclaredHoldsNoRoomBeforeItComes(t *testing.T) {
+	const size = 1 << 20
+	for _, declared := range []int64{size, -1} {
+		budget := admit.NewBudget(2 * size)
+		w := &watched{Reader: bytes.NewReader(noise(size)), budget: budget}
+		var r Reader
+		p, _, err := r.Read(w, declared, Identity, Limits{Compressed: size, Output: size, Ratio: 50}, budget)
+		if err != nil || !bytes.Equal(p, noise(size)) {
+			t.Fatalf("declared %d: %d bytes, %v", declared, len(p), err)
+		}
+		if w.most > firstRead {
+			t.Errorf("declared %d: %d bytes were reserved beyond twice what had come", declared, w.most)
+		}
+		if budget.Used() > size {
+			t.Errorf("declared %d: %d bytes are reserved for a body of %d", declared, budget.Used(), size)
+		}
+		r.Release()
 	}
 }
 

@@ -126,10 +126,11 @@ func (r *Reader) grow(b []byte, n int64) ([]byte, error) {
 func (r *Reader) readWire(src io.Reader, declared, limit int64, l Limits) error {
 	b := r.wire[:0]
 	defer func() { r.wire = b }()
-	chunk := min(int64(firstRead), limit)
 	if declared >= 0 {
-		chunk = declared
+		limit = declared
 	}
+	// What is declared is not there yet: one who sends nothing of it holds no room that others could use.
+	chunk := min(int64(firstRead), limit)
 	b, err := r.grow(b, chunk)
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (r *Reader) readWire(src io.Reader, declared, limit int64, l Limits) error 
 	var began time.Time
 	for {
 		if room == 0 {
-			if declared >= 0 {
+			if int64(len(b)) == declared {
 				return nil // net/http gives no byte past Content-Length
 			}
 			if int64(len(b)) >= limit {
@@ -153,7 +154,7 @@ func (r *Reader) readWire(src io.Reader, declared, limit int64, l Limits) error 
 				}
 				return nil
 			}
-			room = min(int64(len(b)), limit-int64(len(b)))
+			room = min(max(int64(len(b)), firstRead), limit-int64(len(b)))
 			if b, err = r.grow(b, room); err != nil {
 				return err
 			}
@@ -161,7 +162,7 @@ func (r *Reader) readWire(src io.Reader, declared, limit int64, l Limits) error 
 		n, err := src.Read(b[len(b) : int64(len(b))+room])
 		b, room = b[:len(b)+n], room-int64(n)
 		if err == io.EOF {
-			if declared >= 0 && room > 0 {
+			if int64(len(b)) < declared {
 				return fmt.Errorf("%w: %d of %d bytes came", ErrCut, len(b), declared)
 			}
 			return nil
@@ -169,7 +170,7 @@ func (r *Reader) readWire(src io.Reader, declared, limit int64, l Limits) error 
 		if err != nil {
 			return classify(err)
 		}
-		if room == 0 && declared >= 0 {
+		if int64(len(b)) == declared {
 			continue
 		}
 		// Only a body that takes several reads is slow enough to be timed.
