@@ -217,3 +217,25 @@ cohorts:
 		}
 	}
 }
+
+// TestWhoIsRevokedKnocksAfterIt does so also where its radio was lost before.
+func TestWhoIsRevokedKnocksAfterIt(t *testing.T) {
+	w := newWorld(t, `
+scenario: knocks
+lasts: 1d
+cohorts: [{name: a, devices: 3, metrics: [{name: x}]}]
+faults:
+  - {at: 1h, for: 2h, radio-loss: {cohort: a}}
+  - {at: 4h, revoke: {cohort: a, devices: 2, knocks: 10m}}
+`, 1)
+	knocks := 0
+	for _, l := range facts(w)[truth.Knocking] {
+		knocks++
+		if l.At < truth.Time(w.Begins()+4*hour) || l.Until != truth.Time(w.Until()) {
+			t.Errorf("%+v", l)
+		}
+	}
+	if knocks != 2 {
+		t.Errorf("%d knock", knocks)
+	}
+}

@@ -86,9 +86,8 @@ func (l *Life) haunt(at int64) {
 // cutOff says that a radio gets nothing through.
 func (l *Life) cutOff(lot *lot, fault int) {
 	d := &l.w.devices[l.no]
-	l.fate.end = min(d.Leaves, l.w.until)
-	if lot.at < l.fate.end {
-		l.fate.silent(lot.at, lot.until, truth.CauseRadio, fault)
+	if end := min(d.Leaves, l.w.until); lot.at < end {
+		l.fate.silent(lot.at, min(lot.until, end), truth.CauseRadio, fault)
 	}
 }
 

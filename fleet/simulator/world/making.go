@@ -266,7 +266,7 @@ func (l *Life) fill(p *packet, t *instant) (values int) {
 		if err != nil { // a test holds every model to what the gateway takes
 			panic("world: " + err.Error())
 		}
-		p.Message = Message{Boot: l.boots, Seq: l.seq, Made: t.at, Values: values, Body: body}
+		p.Message = Message{Boot: l.boots, Seq: l.seq, Made: t.at, Off: t.says - t.at, Values: values, Body: body}
 	}
 	l.w.builders.Put(b)
 	return values
