@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +20,9 @@ func timeOf(s *scenario.Sleep) time.Duration { return time.Duration(s.From) }
 
 // The time of a message is that of its newest reading, or of its arrival where the device's clock is out of all bounds.
 const (
-	eventMS = "(toUnixTimestamp64Milli(got) + if(t1 BETWEEN -2592000000 AND 600000, t1, 0))"
-	lagMS   = "greatest(0, if(t1 BETWEEN -2592000000 AND 600000, -t1, 0))"
+	timely  = "t1 BETWEEN -2592000000 AND 600000"
+	eventMS = "(toUnixTimestamp64Milli(got) + if(" + timely + ", t1, 0))"
+	lagMS   = "greatest(0, if(" + timely + ", -t1, 0))"
 )
 
 // rowsAtOnce bounds how many rows of the ledger are put in order of time at once.
@@ -35,7 +37,7 @@ func Hear(ctx context.Context, house *warehouse.Warehouse, w *world.World, f *re
 		}
 	}
 	h := hearing{conn: house.Conn(), f: f, world: w, scope: scope}
-	for _, step := range []func(context.Context) error{h.messages, h.events, h.silences, h.lags, h.disk} {
+	for _, step := range []func(context.Context) error{h.messages, h.events, h.quarantine, h.silences, h.lags, h.disk} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("asking the store for the report: %w", err)
 		}
@@ -61,7 +63,29 @@ func (h *hearing) of(gen uint16) string {
 	if h.scope.Boots > 0 {
 		fmt.Fprintf(&b, " AND boot >= %d", h.scope.Boots)
 	}
+	if h.scope.Real {
+		b.WriteString(" AND (" + among(h.scope.Numbers) + ")") // other devices of the stack boot too
+	}
 	return b.String()
+}
+
+// among is the condition for rows of devices by their numbers, which for the most part follow each other.
+func among(numbers []uint32) string {
+	sorted := slices.Sorted(slices.Values(numbers))
+	var ranges []string
+	for i := 0; i < len(sorted); {
+		first, last := sorted[i], sorted[i]
+		for i++; i < len(sorted) && sorted[i] <= last+1; i++ {
+			last = sorted[i]
+		}
+		if last > 0 { // 0 is nobody's
+			ranges = append(ranges, fmt.Sprintf("device_no BETWEEN %d AND %d", max(first, 1), last))
+		}
+	}
+	if ranges == nil {
+		return "false"
+	}
+	return strings.Join(ranges, " OR ")
 }
 
 // interval is the interval of a row's device in ms, as an expression.
@@ -121,6 +145,32 @@ FROM (SELECT device_no, toUInt64(bitShiftLeft(toUInt64(boot), 40) + seq) AS key,
 	return rows.Err()
 }
 
+// quarantine asks why values are not stored.
+func (h *hearing) quarantine(ctx context.Context) error {
+	rows, err := h.conn.Query(ctx, "SELECT toString(reason), device_no, count() FROM muster.quarantine WHERE "+h.of(h.scope.Telemetry)+" GROUP BY 1, 2 ORDER BY 1, 2")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var reason string
+		var no uint32
+		var n uint64
+		if err := rows.Scan(&reason, &no, &n); err != nil {
+			return err
+		}
+		if _, ok := h.scope.index[no]; !ok {
+			continue
+		}
+		if last := len(h.f.Quarantine) - 1; last < 0 || h.f.Quarantine[last].Reason != reason {
+			h.f.Quarantine = append(h.f.Quarantine, report.Quarantine{Reason: reason})
+		}
+		q := &h.f.Quarantine[len(h.f.Quarantine)-1]
+		q.Values, q.Devices = q.Values+n, q.Devices+1
+	}
+	return rows.Err()
+}
+
 // silences finds where a device was not heard for more than an interval and a half, some devices at a time.
 func (h *hearing) silences(ctx context.Context) error {
 	parts := h.rows/rowsAtOnce + 1
@@ -135,8 +185,8 @@ func (h *hearing) silences(ctx context.Context) error {
 		case m.Heard.Telemetry.Count == 0:
 			h.silent(i, m.From, m.Until)
 		default:
-			h.silent(i, m.From, m.Heard.First)
-			h.silent(i, m.Heard.Last, m.Until)
+			h.silent(i, m.From, m.Told.Clock.True(m.Heard.First))
+			h.silent(i, m.Told.Clock.True(m.Heard.Last), m.Until)
 		}
 	}
 	return nil
@@ -158,13 +208,14 @@ WHERE prev > 0 AND 2 * (at - prev) > 3 * interval_ms ORDER BY device_no, at`, ev
 			return err
 		}
 		if i, ok := h.scope.index[no]; ok {
-			h.silent(i, from, until)
+			clock := &h.f.Members[i].Told.Clock
+			h.silent(i, clock.True(from), clock.True(until))
 		}
 	}
 	return rows.Err()
 }
 
-// silent tells of a stretch between two messages, or between one and the beginning or the end, if something is missing in it.
+// silent tells of a true stretch of time between two messages, or between one and the beginning or the end, if something is missing in it.
 func (h *hearing) silent(i int, from, until int64) {
 	m := &h.f.Members[i]
 	every := h.f.Cohorts[m.Cohort].Interval.Milliseconds()
@@ -187,7 +238,7 @@ func (h *hearing) lags(ctx context.Context) error {
 	}
 	h.f.Lags = make([]report.Lag, len(h.f.Cohorts)+1)
 	rows, err := h.conn.Query(ctx, `SELECT cohort, grouping(cohort) = 1, quantileExact(0.5)(lag), quantileExact(0.99)(lag), max(lag) FROM (
-    SELECT device_no, toInt64(`+lagMS+`) AS lag FROM muster.ledger WHERE `+h.of(h.scope.Telemetry)+` AND outcome = 'stored') AS l
+    SELECT device_no, toInt64(`+lagMS+`) AS lag FROM muster.ledger WHERE `+h.of(h.scope.Telemetry)+` AND outcome = 'stored' AND `+timely+`) AS l
 LEFT ANY JOIN `+interval+` GROUP BY GROUPING SETS ((cohort), ())`)
 	if err != nil {
 		return err

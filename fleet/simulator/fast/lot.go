@@ -54,10 +54,12 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 	h.entries, h.bytes = h.entries[:0], h.bytes[:0]
 	beats := len(s.beats) * len(r.fleet.regions)
 	h.accepted, h.refused = zeroed(h.accepted, beats), zeroed(h.refused, beats)
+	cohorts := r.World.Scenario().Cohorts
 	for i, life := range l.lives {
 		device := l.members[i]
 		told := &r.told[device]
 		cohort := r.devices[device].Cohort
+		interval := cohorts[cohort].Interval.Milliseconds()
 		order := 0
 		for life.Before(s.until, &l.happening) {
 			x := &l.happening
@@ -83,6 +85,9 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 				}
 				h.accepted[beat]++
 				told.deliver(m)
+				if r.Losses && m.Stream == world.Telemetry && !m.Clone && !m.Copy {
+					told.Clock.See(m.Made, m.Off, interval)
+				}
 				from := len(h.bytes)
 				h.bytes = append(h.bytes, m.Body...)
 				h.entries = append(h.entries, entry{

@@ -30,7 +30,7 @@ type Settings struct {
 	Partitions int32         // of what is keyed by device; 0 is 4
 	Workers    int           // 0 is one for each processor
 	Beat       time.Duration // between two watermarks of a gateway, of simulated time; 0 is a minute
-	Losses     bool          // remember when lost messages were made, 4 bytes each
+	Losses     bool          // remember when lost messages were made, 4 bytes each, and how clocks went
 	// Ready is called when the topics are there, before anything is written. Nil is nothing.
 	Ready func() error
 	// Progress is called after each slot. Nil is nothing.

@@ -89,12 +89,13 @@ func (r *run) seatAll() error {
 	}
 	devices := r.World.Devices()
 	byMQTT := 0.0
+	cohorts := r.World.Scenario().Cohorts
 	for i := range devices {
 		id, err := r.Identity(devices[i].ID)
 		if err != nil {
 			return err
 		}
-		s := &seat{index: i, life: r.World.Life(i)}
+		s := &seat{index: i, every: cohorts[devices[i].Cohort].Interval.Milliseconds(), life: r.World.Life(i)}
 		// Dealt evenly: the i-th is by MQTT where the sum of shares passes a whole.
 		if byMQTT += r.cfg.Share; byMQTT >= 1 {
 			byMQTT--

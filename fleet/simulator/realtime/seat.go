@@ -34,6 +34,7 @@ type message struct {
 // seat is a device at the table: its life, its connection and what waits. It is worked by one goroutine at a time.
 type seat struct {
 	index   int
+	every   int64 // its interval in ms
 	wake    int64 // Unix ms at which there is something to do
 	life    *world.Life
 	next    world.Happening
@@ -86,6 +87,9 @@ func (r *run) happen(s *seat) {
 			s.queue = append(s.queue[:0], s.queue[1:]...)
 			r.dropped.add(1)
 			r.waiting.add(-1)
+		}
+		if m.Stream == world.Telemetry && !m.Clone && !m.Copy {
+			told.Clock.See(m.Made, m.Off, s.every)
 		}
 		body := rebase(m.Stream, m.Body, r.Boots)
 		s.queue = append(s.queue, message{at: h.At, stream: m.Stream, boot: m.Boot + r.Boots, seq: m.Seq, copy: m.Copy, clone: m.Clone, backlog: m.Backlog, body: body})

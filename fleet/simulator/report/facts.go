@@ -15,9 +15,11 @@ type Facts struct {
 	Members  []Member
 	Spells   []Spell
 	Silences []Silence
-	Lags     []Lag      // of the cohorts, in their order
-	Real     *Quantiles // from the gateway's acceptance to the store, by a wall clock; nil where record times are simulated
-	Disk     Disk
+	Lags     []Lag // of the cohorts, in their order, without messages whose times nobody believes
+	// Quarantine says why values were not stored.
+	Quarantine []Quarantine
+	Real       *Quantiles // from the gateway's acceptance to the store, by a wall clock; nil where record times are simulated
+	Disk       Disk
 }
 
 // Cohort is a group of like devices.
@@ -53,7 +55,11 @@ type Told struct {
 	Telemetry Print    // of its own messages that arrived
 	Events    Print    // of its own messages of events that arrived
 	LostAt    []uint32 // when the lost ones were made, in seconds from the beginning, ascending
+	Clock     Clock    // by which the times of its messages are
 }
+
+// waiting is how many messages were neither lost nor there at the end.
+func (t *Told) waiting() uint64 { return t.Made - min(t.Made, t.Arrived+t.Lost) }
 
 // Print is the same for two sets of messages only if they are the same messages, but for chance: a sum over the messages, so
 // that their order does not matter and a message that is there twice shows.
@@ -81,6 +87,13 @@ type Heard struct {
 	Late        uint64 // messages that came later than one interval after their newest reading
 	Latest      int64  // the most that one was late, in ms
 	First, Last int64  // times of the first and the last message
+}
+
+// Quarantine is how much was not stored for a reason, in the store's words.
+type Quarantine struct {
+	Reason  string `json:"reason"`
+	Values  uint64 `json:"values"`
+	Devices int    `json:"devices"`
 }
 
 // Class is whose silence a silence is.

@@ -19,6 +19,9 @@ type Report struct {
 	Cohorts  []Line    `json:"cohorts"`
 	Total    Line      `json:"total"`
 	Disk     DiskLine  `json:"disk"`
+	// NeverHeard names the devices of which nothing is stored.
+	NeverHeard []string     `json:"never_heard,omitempty"`
+	Quarantine []Quarantine `json:"quarantine,omitempty"`
 	// RealLag is by a wall clock; absent where the records' times are simulated.
 	RealLag *LagLine `json:"real_lag,omitempty"`
 	Check   Check    `json:"check"`
@@ -131,7 +134,11 @@ func Make(f Facts) Report {
 		r.Cohorts[m.Cohort].count(m, f.Begins, f.interval(m))
 		r.Total.count(m, f.Begins, f.interval(m))
 		r.Check.count(m)
+		if m.Heard.Telemetry.Count+m.Heard.Events.Count == 0 && m.Until > m.From {
+			r.NeverHeard = append(r.NeverHeard, m.ID)
+		}
 	}
+	r.Quarantine = f.Quarantine
 	r.Check.OK = r.Check.Missing == 0 && r.Check.Unasked == 0 && r.Check.Doubles == 0 && len(r.Check.Devices) == 0
 	r.silences(&f)
 	for i, l := range lines {
@@ -175,7 +182,7 @@ func (l *Line) count(m *Member, begins, interval int64) {
 	l.Made += m.Told.Made
 	l.Arrived += m.Told.Arrived
 	l.Lost += m.Told.Lost
-	l.Waiting += m.Told.Made - min(m.Told.Made, m.Told.Arrived+m.Told.Lost)
+	l.Waiting += m.Told.waiting()
 	l.Cloned += m.Told.Cloned
 	l.Refused += m.Told.Refused
 	l.Again += m.Told.Again
@@ -326,6 +333,9 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 		if x.Class == Radio && x.From-interval <= s.Until && x.Until+interval >= s.From && (x.Member >= 0 || x.Region == "" || x.Region == m.Region) {
 			return Radio, x.Kind
 		}
+	}
+	if s.Until >= m.Until && m.Told.waiting() > 0 {
+		return Radio, "on its way when the simulation ended"
 	}
 	return Unexplained, ""
 }

@@ -84,6 +84,19 @@ func TestWhoseASilenceIs(t *testing.T) {
 	}
 }
 
+func TestWhatIsOnItsWayAtTheEndIsTheRadios(t *testing.T) {
+	for waiting, want := range map[uint64]Class{0: Unexplained, 1: Radio} {
+		f := pilot()
+		f.Members[0].Told.Made += waiting
+		f.Silences = []Silence{{0, f.Until - 16*minute, f.Until, 1}}
+		for _, g := range Make(f).Total.Gaps {
+			if n := uint64(0); g.Class == want && g.Count != 1 || g.Class != want && g.Count != n {
+				t.Errorf("%d on its way: %+v", waiting, g)
+			}
+		}
+	}
+}
+
 func TestPlannedSleepIsNotDue(t *testing.T) {
 	f := pilot()
 	f.Silences = []Silence{{2, at(0, 22), at(1, 3), 5}, {0, at(1, 0), at(1, 2), 12}}
@@ -132,6 +145,10 @@ func TestTheText(t *testing.T) {
 	f.Silences = []Silence{{2, at(0, 22), at(1, 3), 5}, {0, at(1, 0), at(1, 2), 12}, {1, at(1, 0), at(1, 0) + 20*minute, 1}}
 	f.Spells = []Spell{{Member: 0, From: at(1, 0), Until: at(1, 2), Class: Device, Kind: "silent: power"}}
 	f.Members[1].Told.LostAt = []uint32{uint32((day + 10*minute) / 1000)}
+	f.Quarantine = []Quarantine{{"time_past", 1234, 1}, {"off_type", 1, 2}}
+	f.Members = append(f.Members, Member{ID: "north-3", Cohort: 0, Region: "eu", From: at(1, 0), Until: f.Until})
+	f.Silences = append(f.Silences, Silence{3, at(1, 0), f.Until, 144})
+	f.Spells = append(f.Spells, Spell{Member: 3, From: at(1, 0), Until: f.Until, Class: Device, Kind: "silent: never"})
 	got := Make(f).Text()
 	path := filepath.Join("testdata", "pilot.txt")
 	if *update {
@@ -155,7 +172,7 @@ func TestTheText(t *testing.T) {
 		}
 	}
 	again, err := json.Marshal(Make(f))
-	if err != nil || !strings.Contains(string(again), `"device_intervals_due":576`) {
+	if err != nil || !strings.Contains(string(again), `"device_intervals_due":720`) {
 		t.Errorf("%s, %v", again, err)
 	}
 }

@@ -52,6 +52,25 @@ func (r Report) heard(b *strings.Builder) {
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s of %s\t\n", l.Cohort, count(l.Devices, "device"), bar(share), percent(share), number(l.Heard), number(l.Due))
 		}
 	})
+	if r.Total.Due == 0 {
+		return
+	}
+	if r.Total.Heard < r.Total.Due {
+		var parts []string
+		for _, g := range r.Total.Gaps {
+			if g.Class != Planned {
+				parts = append(parts, fmt.Sprintf("%s %.2f %%", g.Class, 100*float64(g.Missed)/float64(r.Total.Due)))
+			}
+		}
+		fmt.Fprintf(b, "  not heard, by whose it is: %s\n", strings.Join(parts, ", "))
+	}
+	if n := len(r.NeverHeard); n > 0 {
+		few := strings.Join(r.NeverHeard[:min(n, named)], ", ")
+		if n > named {
+			few += ", ..."
+		}
+		fmt.Fprintf(b, "  never heard: %s: %s\n", count(n, "device"), few)
+	}
 }
 
 // bar draws a share in twenty blocks, of which the last is drawn by eighths.
@@ -95,15 +114,24 @@ func (r Report) rollCall(b *strings.Builder) {
 	})
 }
 
+// reasons are the store's words for why a value is in quarantine, in those of a person.
+var reasons = map[string]string{
+	"time_past":   "by the device's clock it is more than 30 days old (time_past)",
+	"time_future": "by the device's clock it is more than 10 minutes to come (time_future)",
+}
+
 func (r Report) messages(b *strings.Builder) {
-	b.WriteString("\nMESSAGES\n")
+	b.WriteString("\nMESSAGES of readings; late is more than an interval after the newest of them, suppressed is stored once though it came again\n")
 	table(b, func(t *tabwriter.Writer) {
-		fmt.Fprintln(t, "  \tmade\tlost\tstill held\tarrived\tlate\tsent again\tsuppressed\tvalues stored\tquarantined\t")
+		fmt.Fprintln(t, "  \tmade\tlost\tstill held\tarrived\tlate\tsent again\tsuppressed\tvalues stored\tvalues quarantined\t")
 		for _, l := range r.lines() {
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", l.Cohort, number(l.Made), number(l.Lost), number(l.Waiting), number(l.Arrived),
 				number(l.Late), number(l.Again), number(l.Duplicates), number(l.Values), number(l.Faults))
 		}
 	})
+	for _, q := range r.Quarantine {
+		fmt.Fprintf(b, "  in quarantine: %s of %s: %s\n", count(q.Values, "value"), count(q.Devices, "device"), or(reasons[q.Reason], q.Reason))
+	}
 	if l := r.Total; l.Cloned+l.Refused+l.Conflicts+l.Quarantined > 0 {
 		fmt.Fprintf(b, "  besides: %s under another's identity, %s refused after a revocation, %s in conflict, %s quarantined whole\n",
 			number(l.Cloned), number(l.Refused), number(l.Conflicts), number(l.Quarantined))
@@ -138,7 +166,7 @@ func (r Report) gaps(b *strings.Builder) {
 }
 
 func (r Report) lag(b *strings.Builder) {
-	b.WriteString("\nLAG from the newest reading of a message to the gateway, in the simulation's time\n")
+	b.WriteString("\nLAG from the newest reading of a message, by the device's clock, to the gateway, in the simulation's time\n")
 	table(b, func(t *tabwriter.Writer) {
 		fmt.Fprintln(t, "  \thalf within\t99 % within\tall within\t")
 		for _, l := range r.lines() {
@@ -205,7 +233,7 @@ func or(s, otherwise string) string {
 }
 
 // count says how many there are of something.
-func count(n int, of string) string {
+func count[N int | uint64](n N, of string) string {
 	if n != 1 {
 		of += "s"
 	}
