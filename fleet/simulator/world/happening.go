@@ -1,6 +1,8 @@
 package world
 
-import "muster.dev/fleet/simulator/truth"
+import (
+	"muster.dev/fleet/simulator/truth"
+)
 
 // Kind says what a happening is.
 type Kind uint8
@@ -39,6 +41,7 @@ type Message struct {
 	Boot    uint32
 	Seq     uint64
 	Made    int64 // Unix ms of the true time at which it was made
+	Off     int64 // by how many ms the device's clock was off then; of telemetry alone
 	Values  int   // or events
 	Copy    bool  // it arrived before
 	Backlog bool  // it lay in the device's store
