@@ -5,12 +5,13 @@ import (
 	"math"
 	"testing"
 
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 )
 
 // all plays every life and gives what comes of it to see.
-func all(w *world.World, see func(d *world.Device, h *world.Happening)) {
+func all(w *world.World, see func(d *plan.Device, h *world.Happening)) {
 	var h world.Happening
 	for i := range w.Devices() {
 		l := w.Life(i)
@@ -35,7 +36,7 @@ cohorts:
 		for i := range arrived {
 			arrived[i] = map[int64]bool{}
 		}
-		all(w, func(d *world.Device, h *world.Happening) {
+		all(w, func(d *plan.Device, h *world.Happening) {
 			if h.Kind == world.Lost {
 				lost++
 				if h.Message.Made != last[d.Index]+300_000 {
@@ -68,7 +69,7 @@ cohorts:
 	w := newWorld(t, base+"faults: [{at: 1d, for: 6h, power-loss: {cohort: a, share: 30%}}]\n", 5)
 	silent := map[string]bool{}
 	bodies := map[string]string{}
-	all(w, func(d *world.Device, h *world.Happening) {
+	all(w, func(d *plan.Device, h *world.Happening) {
 		if h.Kind == world.Fact && h.Truth.Kind == truth.Silent {
 			silent[d.ID] = true
 		}
@@ -85,7 +86,7 @@ cohorts:
 		}
 	}
 	same := map[string]string{}
-	all(newWorld(t, base, 5), func(d *world.Device, h *world.Happening) {
+	all(newWorld(t, base, 5), func(d *plan.Device, h *world.Happening) {
 		if h.Kind == world.Deliver && h.At < w.Begins()+23*3_600_000 {
 			same[d.ID] += string(h.Message.Body)
 		}
@@ -120,7 +121,7 @@ rollouts: [{firmware: 2.0.0, cohort: a, at: 6h, whole-sites: %v, takes: 10m, sta
 				}
 			}
 		}
-		all(w, func(d *world.Device, h *world.Happening) {
+		all(w, func(d *plan.Device, h *world.Happening) {
 			if h.Kind != world.Fact {
 				return
 			}
@@ -166,7 +167,7 @@ faults: [{at: 1d, for: 6h, region-outage: {}}]
 		w := newWorld(t, fmt.Sprintf(text, keeps), 1)
 		lost, late := 0, 0
 		next := map[int]uint64{}
-		all(w, func(d *world.Device, h *world.Happening) {
+		all(w, func(d *plan.Device, h *world.Happening) {
 			switch {
 			case h.Kind == world.Lost:
 				lost++
@@ -199,7 +200,7 @@ cohorts:
 `, 1)
 		var sum truth.Count
 		days := map[int]truth.Count{}
-		all(w, func(_ *world.Device, h *world.Happening) {
+		all(w, func(_ *plan.Device, h *world.Happening) {
 			if h.Kind == world.Tally {
 				sum.Add(h.Count)
 				c := days[h.Day]

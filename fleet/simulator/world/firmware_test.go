@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/event"
@@ -32,7 +33,7 @@ rollouts: [{firmware: 2.0.0, cohort: a, at: 1d, takes: 1h, postponed: {share: 20
 // facts gathers the truth of the lives by kind.
 func facts(w *world.World) map[string][]truth.Line {
 	out := map[string][]truth.Line{}
-	all(w, func(_ *world.Device, h *world.Happening) {
+	all(w, func(_ *plan.Device, h *world.Happening) {
 		if h.Kind == world.Fact {
 			out[h.Truth.Kind] = append(out[h.Truth.Kind], h.Truth)
 		}
@@ -136,7 +137,7 @@ func TestALeakAndADrainShowInTheirMetrics(t *testing.T) {
 func TestWhatDevicesReportIsWhatHappened(t *testing.T) {
 	w := updated(t, "    crashes: {chance: 30%, within: 6h}\n    errors: {per: 4/d, code: ENOSPC, chance: 50%}\n    fails: 10%")
 	said := map[string]int{}
-	all(w, func(_ *world.Device, h *world.Happening) {
+	all(w, func(_ *plan.Device, h *world.Happening) {
 		if h.Kind != world.Deliver || h.Message.Stream != world.Events {
 			return
 		}

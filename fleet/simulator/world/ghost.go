@@ -1,10 +1,9 @@
 package world
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
+	"muster.dev/fleet/simulator/chance"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/proto/batch"
 )
@@ -12,7 +11,7 @@ import (
 // ghost sends under the device's identity and is not the device as it should be: a clone with counters of its own, or the
 // device itself after its identity was revoked.
 type ghost struct {
-	dice
+	chance.Dice
 	next, until, every int64
 	clone              bool
 	boots              uint32
@@ -26,11 +25,11 @@ func (l *Life) haunted(g ghost) {
 	if l.ghost != nil && !g.clone {
 		l.ghost.until = min(l.ghost.until, g.next) // who was cloned and is revoked knocks
 	}
-	g.dice = roll(l.w.seed, forClone, l.no, 0)
-	g.next += g.between(0, g.every)
+	g.Dice = chance.Roll(l.w.Seed(), chance.ForClone, l.no, 0)
+	g.next += g.Between(0, g.every)
 	l.ghost = &g
 	if !g.clone {
-		l.fate.fact(truth.Line{At: truth.Time(g.next), Until: truth.Time(l.w.until), Kind: truth.Knocking, Detail: map[string]any{"every_ms": g.every}})
+		l.fate.Tell(truth.Line{At: truth.Time(g.next), Until: truth.Time(l.w.Until()), Kind: truth.Knocking, Detail: map[string]any{"every_ms": g.every}})
 	}
 }
 
@@ -40,7 +39,7 @@ func (l *Life) haunt(at int64) {
 	l.at = max(l.at, at)
 	g.next += g.every
 	if g.next >= g.until {
-		g.next = Never
+		g.next = chance.Never
 	}
 	if _, cut := within(l.c.cuts, at); cut {
 		return
@@ -70,7 +69,7 @@ func (l *Life) haunt(at int64) {
 		case float:
 			b.SetFloat(at, m.Name, m.Model.Base)
 		case gauge:
-			b.SetScaled(at, m.Name, int64(math.Round(min(1e15, max(-1e15, (m.Model.Base+float64(m.Model.Noise*g.norm()))*m.pow)))), m.scale)
+			b.SetScaled(at, m.Name, int64(math.Round(min(1e15, max(-1e15, (m.Model.Base+float64(m.Model.Noise*g.Norm()))*m.pow)))), m.scale)
 		}
 	}
 	body, err := b.AppendTo(p.Body[:0])
@@ -78,27 +77,7 @@ func (l *Life) haunt(at int64) {
 		panic("world: " + err.Error())
 	}
 	p.Message = Message{Boot: boots, Seq: seq, Made: at, Values: b.Len(), Clone: g.clone, Revoked: !g.clone, Body: body}
-	if p.at = at + g.between(50, 500); p.at < l.w.until {
+	if p.at = at + g.Between(50, 500); p.at < l.w.Until() {
 		l.dispatch()
 	}
-}
-
-// cutOff says that a radio gets nothing through.
-func (l *Life) cutOff(lot *lot, fault int) {
-	d := &l.w.devices[l.no]
-	if end := min(d.Leaves, l.w.until); lot.at < end {
-		l.fate.silent(lot.at, min(lot.until, end), truth.CauseRadio, fault)
-	}
-}
-
-// sitePower adds the outages of the device's site, and puts all in order.
-func (l *Life) sitePower() {
-	f, d := &l.fate, &l.w.devices[l.no]
-	if sites := l.w.power[d.Cohort]; sites != nil {
-		for _, o := range sites[d.Site] {
-			f.windows = append(f.windows, befalling{o.from, o.until, losesPower, -1})
-		}
-	}
-	f.windows = slices.DeleteFunc(f.windows, func(b befalling) bool { return b.until <= d.Joins || b.until == math.MaxInt64 && b.from < d.Joins })
-	slices.SortStableFunc(f.windows, func(a, b befalling) int { return cmp.Compare(a.from, b.from) })
 }

@@ -1,8 +1,6 @@
 package world
 
-import (
-	"muster.dev/fleet/simulator/truth"
-)
+import "muster.dev/fleet/simulator/truth"
 
 // Kind says what a happening is.
 type Kind uint8

@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/scenarios"
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/batch"
@@ -159,7 +160,7 @@ type key struct {
 type judge struct {
 	t      *testing.T
 	w      *world.World
-	d      *world.Device
+	d      *plan.Device
 	first  map[key][]byte
 	made   []world.Message // bodies left out
 	facts  []truth.Line
@@ -206,7 +207,7 @@ func (j *judge) deliver(h *world.Happening) {
 	}
 	for _, o := range j.w.Outages() {
 		of := j.w.Scenario().Cohorts[j.d.Cohort].Region
-		if o.Kind != world.SinkStalled && (o.Region == "" || o.Region == of) && o.At <= h.At && h.At < o.Until {
+		if o.Kind != plan.SinkStalled && (o.Region == "" || o.Region == of) && o.At <= h.At && h.At < o.Until {
 			j.t.Fatalf("a message arrives in an outage, at %d", h.At)
 		}
 	}

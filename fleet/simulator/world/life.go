@@ -1,6 +1,9 @@
 package world
 
 import (
+	"muster.dev/fleet/simulator/chance"
+	"muster.dev/fleet/simulator/fate"
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/truth"
 )
 
@@ -15,16 +18,16 @@ type Life struct {
 	no    int
 	at    int64 // of what was given last
 	over  bool
-	dumb  bool // enrolled and never heard
-	fate  fate
-	draw  dice
+	fate  fate.Fate
+	draw  chance.Dice
 	radio radio
 	ghost *ghost
 
 	// What the device is, as far as it has been played.
 	up           bool
+	unsaid       bool // of boot: what there is to say is not said yet
 	version      uint16
-	traits       traits
+	traits       plan.Traits
 	since        int64 // of the version
 	boots        uint32
 	booted       int64
@@ -45,8 +48,8 @@ type Life struct {
 	heartbeat int64
 	trouble   int64 // os-error
 	say       int64 // what there is to say after a boot
-	boot      moment
-	unsaid    bool // of boot
+	boot      fate.Moment
+	before    int64 // how long it was up before that
 
 	effects []effect
 	signals []signal
@@ -68,41 +71,41 @@ type tally struct {
 
 // Life begins the life of a device.
 func (w *World) Life(i int) *Life {
-	d := &w.devices[i]
-	l := &Life{w: w, c: &w.cohorts[d.Cohort], no: i, at: d.Joins, draw: roll(w.seed, forSignals, i, 0)}
+	d := &w.Devices()[i]
+	l := &Life{w: w, c: &w.cohorts[d.Cohort], no: i, at: d.Joins, draw: chance.Roll(w.Seed(), chance.ForSignals, i, 0)}
 	l.interval = l.c.interval
-	l.radio.dice = roll(w.seed, forRadio, i, 0)
-	l.fate = fate{w: w, c: l.c, no: i, dice: roll(w.seed, forFate, i, 0)}
+	l.radio.Dice = chance.Roll(w.Seed(), chance.ForRadio, i, 0)
+	l.fate = fate.New(w.Plan, i)
 	l.made.day, l.got.day = w.Day(d.Joins), w.Day(d.Joins)
-	l.reading, l.heartbeat, l.trouble, l.say = Never, Never, Never, Never
+	l.reading, l.heartbeat, l.trouble, l.say = chance.Never, chance.Never, chance.Never, chance.Never
 	l.enrolled(d)
-	t := roll(w.seed, forTraits, i, 1)
-	l.dumb = t.chance(float64(l.c.NeverHeard))
-	l.drift = float64(l.c.Clock.Drift) / 1e6 * t.norm()
-	if t.chance(float64(l.c.Clock.Wrong.Share)) {
+	t := chance.Roll(w.Seed(), chance.ForTraits, i, 1)
+	dumb := t.Chance(float64(l.c.NeverHeard)) // enrolled and never heard
+	l.drift = float64(l.c.Clock.Drift) / 1e6 * t.Norm()
+	if t.Chance(float64(l.c.Clock.Wrong.Share)) {
 		l.wrong = l.c.Clock.Wrong.By.Milliseconds()
 	}
-	if l.dumb {
-		l.fate.end, l.fate.horizon = min(d.Leaves, w.until), Never
-		l.fate.fact(truth.Line{At: truth.Time(d.Joins), Kind: truth.NeverHeard})
-		l.fate.silent(d.Joins, l.fate.end, truth.CauseNever, -1)
+	if dumb {
+		l.fate.BeNeverHeard()
 		return l
 	}
 	l.befallen()
-	l.fate.begin()
-	l.version, l.boots, l.booted = l.c.version, l.fate.boots, l.fate.booted
-	l.traits = w.traitsOf(i, l.version)
+	l.fate.Begin()
+	l.version = l.c.version
+	l.boots, l.booted = l.fate.Boot()
+	l.traits = w.TraitsOf(i, l.version)
 	l.since = d.Joins
-	l.level, l.perMS, l.levelAt = l.fate.level, l.fate.drain(), d.Joins
-	l.skew = int64(float64(l.c.Clock.Skew.Milliseconds()) * l.draw.norm())
+	l.level, l.perMS = l.fate.Battery()
+	l.levelAt = d.Joins
+	l.skew = int64(float64(l.c.Clock.Skew.Milliseconds()) * l.draw.Norm())
 	l.beginSignals()
 	if l.wrong != 0 {
-		l.fate.fact(truth.Line{At: truth.Time(d.Joins), Until: truth.Time(l.fate.end), Kind: truth.ClockWrong,
+		l.fate.Tell(truth.Line{At: truth.Time(d.Joins), Until: truth.Time(l.fate.End()), Kind: truth.ClockWrong,
 			Detail: map[string]any{"by_ms": l.wrong, "cause": "wrong"}})
 	}
-	if d.Joins == w.begins {
+	if d.Joins == w.Begins() {
 		l.up = true
-		l.grid = d.Joins + l.draw.between(0, l.c.interval)
+		l.grid = d.Joins + l.draw.Between(0, l.c.interval)
 		l.reading = l.grid
 		l.steady(d.Joins)
 	} else {
@@ -111,17 +114,16 @@ func (w *World) Life(i int) *Life {
 	return l
 }
 
-func (l *Life) enrolled(d *Device) {
+func (l *Life) enrolled(d *plan.Device) {
 	detail := map[string]any{"region": l.c.Region, "site": d.Site + 1, "firmware": d.Firmware}
 	if d.Replaces != "" {
 		detail["replaces"] = d.Replaces
 	}
-	l.fate.end = Never
-	l.fate.fact(truth.Line{At: truth.Time(d.Joins), Kind: truth.Enrolled, Detail: detail})
+	l.fate.Tell(truth.Line{At: truth.Time(d.Joins), Kind: truth.Enrolled, Detail: detail})
 }
 
 // Next gives what happens next, in order of At. It returns false when the life is over.
-func (l *Life) Next(h *Happening) bool { return l.Before(Never, h) }
+func (l *Life) Next(h *Happening) bool { return l.Before(chance.Never, h) }
 
 // Before gives what happens next if it does before an instant. It returns false if nothing does.
 func (l *Life) Before(limit int64, h *Happening) bool {
@@ -133,12 +135,12 @@ func (l *Life) Before(limit int64, h *Happening) bool {
 			return false
 		}
 		at, next := l.soonest()
-		if at >= l.w.until && l.fate.horizon != Never {
-			l.fate.step() // what it has to say is said in any case
+		if at >= l.w.Until() && l.fate.Horizon() != chance.Never {
+			l.fate.Step() // what it has to say is said in any case
 			continue
 		}
-		if at >= l.w.until {
-			if limit < l.w.until {
+		if at >= l.w.Until() {
+			if limit < l.w.Until() {
 				return false
 			}
 			l.end()
@@ -156,7 +158,7 @@ func (l *Life) Before(limit int64, h *Happening) bool {
 		case fated:
 			l.live()
 		case fateless:
-			l.fate.step()
+			l.fate.Step()
 		default:
 			if l.make(at, next, h) {
 				return true
@@ -170,11 +172,8 @@ func (l *Life) told(limit int64, h *Happening) bool {
 	if l.at >= limit {
 		return false
 	}
-	if n := len(l.fate.facts); n > 0 {
-		h.At, h.Device, h.Kind, h.Truth = l.at, l.no, Fact, l.fate.facts[0]
-		if l.fate.facts = l.fate.facts[1:]; n == 1 {
-			l.fate.facts = nil
-		}
+	if line, ok := l.fate.Told(); ok {
+		h.At, h.Device, h.Kind, h.Truth = l.at, l.no, Fact, line
 		return true
 	}
 	if n := len(l.tallies); n > 0 {
@@ -212,14 +211,14 @@ func (l *Life) soonest() (at int64, next doing) {
 	if l.say < at {
 		at, next = l.say, says
 	}
-	if len(l.fate.queue) > 0 && l.fate.queue[0].at <= at {
-		at, next = l.fate.queue[0].at, fated
+	if known := l.fate.Known(); len(known) > 0 && known[0].At <= at {
+		at, next = known[0].At, fated
 	}
-	if at >= l.fate.end {
-		at = Never
+	if at >= l.fate.End() {
+		at = chance.Never
 	}
-	if l.fate.horizon != Never && l.fate.horizon <= at {
-		at, next = l.fate.horizon, fateless
+	if l.fate.Horizon() != chance.Never && l.fate.Horizon() <= at {
+		at, next = l.fate.Horizon(), fateless
 	}
 	if at < l.radio.free {
 		at = l.radio.free
@@ -304,9 +303,9 @@ func (l *Life) arrivedOn(at int64) *truth.Count {
 }
 
 func (l *Life) closeDay() {
-	d := &l.w.devices[l.no]
-	from, end := l.w.begins+int64(l.got.day)*dayMS, min(d.Leaves, l.w.until)
-	l.got.Due = l.due(d.Joins, min(end, from+dayMS)) - l.due(d.Joins, min(end, from))
+	d := &l.w.Devices()[l.no]
+	from, end := l.w.Begins()+int64(l.got.day)*chance.DayMS, min(d.Leaves, l.w.Until())
+	l.got.Due = l.due(d.Joins, min(end, from+chance.DayMS)) - l.due(d.Joins, min(end, from))
 	if l.got.Count != (truth.Count{}) {
 		l.tallies = append(l.tallies, l.got)
 	}
@@ -319,7 +318,7 @@ func (l *Life) due(from, until int64) int64 {
 		e := &l.effects[i]
 		if a, b := max(e.from, from), min(e.until, until); e.what == otherInterval && a < b {
 			awake := b - a - l.c.asleep(a, b)
-			due += l.c.messages * (awake/l.w.s.Faults[e.fault].Interval.To.Milliseconds() - awake/l.c.interval)
+			due += l.c.messages * (awake/l.w.Scenario().Faults[e.fault].Interval.To.Milliseconds() - awake/l.c.interval)
 		}
 	}
 	return due
@@ -328,11 +327,11 @@ func (l *Life) due(from, until int64) int64 {
 // end says what there is left to say: the counts of the days.
 func (l *Life) end() {
 	l.over = true
-	l.at = max(l.at, l.w.until-1)
+	l.at = max(l.at, l.w.Until()-1)
 	l.pending = nil
 	if l.made.Count != (truth.Count{}) {
 		l.tallies = append(l.tallies, l.made)
 	}
-	l.arrivedOn(l.w.until - 1)
+	l.arrivedOn(l.w.Until() - 1)
 	l.closeDay()
 }

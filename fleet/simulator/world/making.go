@@ -1,79 +1,76 @@
 package world
 
 import (
-	"math"
-
+	"muster.dev/fleet/simulator/chance"
+	"muster.dev/fleet/simulator/fate"
 	"muster.dev/proto/batch"
 	"muster.dev/proto/event"
 )
 
 // live plays the next moment of the device's fate.
 func (l *Life) live() {
-	q := l.fate.queue
-	m := q[0]
-	copy(q, q[1:])
-	l.fate.queue = q[:len(q)-1]
-	switch m.kind {
-	case mBoot:
+	m := l.fate.Take()
+	switch m.Kind {
+	case fate.Boots:
 		l.start(m)
-	case mDown:
-		l.up, l.ended = false, m.at
-		l.reading, l.heartbeat, l.trouble = Never, Never, Never
-		l.say = Never
-	case mHang:
+	case fate.GoesDown:
+		l.up, l.ended = false, m.At
+		l.reading, l.heartbeat, l.trouble = chance.Never, chance.Never, chance.Never
+		l.say = chance.Never
+	case fate.Hangs:
 		l.up = false
-		l.reading, l.heartbeat, l.trouble, l.say = Never, Never, Never, Never
-	case mResume:
+		l.reading, l.heartbeat, l.trouble, l.say = chance.Never, chance.Never, chance.Never, chance.Never
+	case fate.Resumes:
 		l.up = true
-		l.grid += (max(0, m.at-l.grid) + l.c.interval - 1) / l.c.interval * l.c.interval
-		l.reading = max(m.at+1, l.grid)
-		l.steady(m.at)
+		l.grid += (max(0, m.At-l.grid) + l.c.interval - 1) / l.c.interval * l.c.interval
+		l.reading = max(m.At+1, l.grid)
+		l.steady(m.At)
 		if l.unsaid {
-			l.say = m.at + l.draw.between(2_000, 5_000)
+			l.say = m.At + l.draw.Between(2_000, 5_000)
 		}
-	case mOTA:
-		l.report(m.at, l.otaEvent(&m, m.at))
+	case fate.Reports:
+		l.report(m.At, l.otaEvent(&m, m.At))
 	}
 }
 
 // start boots the device.
-func (l *Life) start(m moment) {
-	if l.unsaid && m.crashed == 0 { // what the boot before had to say and could not lies in the device's store
-		m.crashed, m.crash = l.boot.crashed, l.boot.crash
+func (l *Life) start(m fate.Moment) {
+	if l.unsaid && m.Crashed == 0 { // what the boot before had to say and could not lies in the device's store
+		m.Crashed, m.Crash = l.boot.Crashed, l.boot.Crash
 	}
-	if l.unsaid && m.ota == nothing {
-		m.ota, m.from, m.to, m.took = l.boot.ota, l.boot.from, l.boot.to, l.boot.took
+	if l.unsaid && m.OTA == fate.Nothing {
+		m.OTA, m.From, m.To, m.Took = l.boot.OTA, l.boot.From, l.boot.To, l.boot.Took
 	}
-	if m.version != l.version {
-		l.version, l.traits, l.since = m.version, l.w.traitsOf(l.no, m.version), m.at
+	if m.Version != l.version {
+		l.version, l.traits, l.since = m.Version, l.w.TraitsOf(l.no, m.Version), m.At
 	}
 	l.boot, l.unsaid, l.up = m, true, true
 	l.boots++
 	l.seq, l.events, l.count, l.part = 0, 0, 0, 0
-	l.skew = int64(float64(l.c.Clock.Skew.Milliseconds()) * l.draw.norm())
-	l.boot.at = max(0, l.ended-l.booted) // what is said is how long it was up before
-	l.booted = m.at
-	l.level, l.perMS, l.levelAt = m.level, m.perMS, m.at
+	l.skew = int64(float64(l.c.Clock.Skew.Milliseconds()) * l.draw.Norm())
+	l.before = max(0, l.ended-l.booted)
+	l.booted = m.At
+	l.level, l.perMS, l.levelAt = m.Level, m.PerMS, m.At
 	l.rebooted()
-	l.grid = m.at + l.draw.between(5_000, 5_000+min(10_000, l.c.interval))
+	l.grid = m.At + l.draw.Between(5_000, 5_000+min(10_000, l.c.interval))
 	l.reading = l.grid
-	l.steady(m.at)
-	l.say = m.at + l.draw.between(2_000, 5_000)
+	l.steady(m.At)
+	l.say = m.At + l.draw.Between(2_000, 5_000)
 }
 
 // steady sets going what goes on as long as the device is up.
 func (l *Life) steady(at int64) {
-	l.heartbeat = Never
+	l.heartbeat = chance.Never
 	if every := l.c.Heartbeat.Milliseconds(); every > 0 {
-		l.heartbeat = at + l.draw.between(every/2, every+1)
+		l.heartbeat = at + l.draw.Between(every/2, every+1)
 	}
-	l.trouble = l.draw.next(at, l.errorRate())
+	l.trouble = l.draw.Next(at, l.errorRate())
 }
 
 func (l *Life) errorRate() float64 {
 	rate := float64(l.c.Mishaps.Errors)
-	if l.traits.errors {
-		rate += float64(l.w.versions[l.version].f.Errors.Per)
+	if l.traits.Errors {
+		rate += float64(l.w.Version(l.version).Is.Errors.Per)
 	}
 	return rate
 }
@@ -97,18 +94,18 @@ func (l *Life) make(at int64, what doing, h *Happening) bool {
 		l.report(t, event.Device{TS: l.clock(t), Type: event.Heartbeat, Fields: fields})
 	case errs:
 		t := l.trouble
-		l.trouble = l.draw.next(t, l.errorRate())
+		l.trouble = l.draw.Next(t, l.errorRate())
 		if l.c.wakes(t) > t {
 			return false
 		}
 		code, source := "EAGAIN", "net"
-		if l.traits.errors && l.draw.unit()*l.errorRate() >= float64(l.c.Mishaps.Errors) {
-			code, source = l.w.versions[l.version].f.Errors.Code, "driver"
+		if l.traits.Errors && l.draw.Unit()*l.errorRate() >= float64(l.c.Mishaps.Errors) {
+			code, source = l.w.Version(l.version).Is.Errors.Code, "driver"
 		}
 		l.report(t, event.Device{TS: l.clock(t), Type: event.OSError, Fields: map[string]any{"code": code, "source": source, "count": int64(1)}})
 	case says:
 		t := l.say
-		l.say = Never
+		l.say = chance.Never
 		l.report(t, l.bootEvents()...)
 	}
 	return false
@@ -118,24 +115,24 @@ func (l *Life) make(at int64, what doing, h *Happening) bool {
 func (l *Life) bootEvents() []event.Device {
 	m := &l.boot
 	var out []event.Device
-	if m.crashed != 0 {
-		out = append(out, event.Device{TS: l.clock(m.crashed), Type: event.Crash, Fields: map[string]any{"reason": m.crash.String(), "uptime_s": m.at / 1000}})
+	if m.Crashed != 0 {
+		out = append(out, event.Device{TS: l.clock(m.Crashed), Type: event.Crash, Fields: map[string]any{"reason": m.Crash.String(), "uptime_s": l.before / 1000}})
 	}
 	out = append(out, event.Device{TS: l.clock(l.booted), Type: event.Boot,
-		Fields: map[string]any{"reason": m.reason.String(), "count": int64(l.boots), "prev_uptime_s": m.at / 1000}})
-	if m.ota != nothing {
+		Fields: map[string]any{"reason": m.Reason.String(), "count": int64(l.boots), "prev_uptime_s": l.before / 1000}})
+	if m.OTA != fate.Nothing {
 		out = append(out, l.otaEvent(m, l.booted))
 	}
 	l.unsaid = false
 	return out
 }
 
-func (l *Life) otaEvent(m *moment, at int64) event.Device {
-	fields := map[string]any{"from": l.w.versions[m.from].name, "to": l.w.versions[m.to].name, "result": m.ota.String()}
-	if m.took > 0 {
-		fields["duration_ms"] = m.took
+func (l *Life) otaEvent(m *fate.Moment, at int64) event.Device {
+	fields := map[string]any{"from": l.w.Version(m.From).Name, "to": l.w.Version(m.To).Name, "result": m.OTA.String()}
+	if m.Took > 0 {
+		fields["duration_ms"] = m.Took
 	}
-	if m.ota == otaPostponed {
+	if m.OTA == fate.Postponed {
 		fields["reason"] = "busy"
 	}
 	return event.Device{TS: l.clock(at), Type: event.OTA, Fields: fields}
@@ -143,7 +140,7 @@ func (l *Life) otaEvent(m *moment, at int64) event.Device {
 
 // report sends events in one message.
 func (l *Life) report(at int64, events ...event.Device) {
-	m := event.Message{Keyed: true, Boot: l.boots, Seq: l.events, Firmware: l.w.versions[l.version].name, Events: events}
+	m := event.Message{Keyed: true, Boot: l.boots, Seq: l.events, Firmware: l.w.Version(l.version).Name, Events: events}
 	l.events++
 	p := l.slot()
 	body, err := m.AppendTo(p.Body[:0])
@@ -157,12 +154,12 @@ func (l *Life) report(at int64, events ...event.Device) {
 // post sends what stands in the slot. It gives false if it is lost.
 func (l *Life) post(p *packet) bool {
 	p.at, p.Backlog = l.send(p.Made)
-	if p.at == lost || p.at >= l.w.until {
+	if p.at == lost || p.at >= l.w.Until() {
 		return p.at != lost
 	}
 	again, original := l.copyOf(p.at), p.Message
 	l.dispatch()
-	if again < l.w.until {
+	if again < l.w.Until() {
 		c := l.slot()
 		body := append(c.Body[:0], original.Body...)
 		c.at, c.Message = again, original
@@ -195,7 +192,7 @@ func (l *Life) read(at int64, h *Happening) bool {
 		l.grid += l.interval
 		l.reading = l.grid
 		if jitter := min(l.c.jitter, int64(0.4*float64(l.interval))); jitter > 0 {
-			l.reading += l.draw.between(-jitter, jitter)
+			l.reading += l.draw.Between(-jitter, jitter)
 		}
 		l.reading = max(l.reading, t+1)
 	}
@@ -233,7 +230,7 @@ func (l *Life) values(i int, t *instant) int {
 	if t.active {
 		for k := range l.effects {
 			if e := &l.effects[k]; e.what == costSpike && e.metric == i && e.from <= t.at && t.at < e.until {
-				n = max(n, int(float64(l.w.s.Faults[e.fault].CostSpike.Rate)*float64(l.c.interval)/1000))
+				n = max(n, int(float64(l.w.Scenario().Faults[e.fault].CostSpike.Rate)*float64(l.c.interval)/1000))
 			}
 		}
 	}
@@ -245,7 +242,7 @@ func (l *Life) fill(p *packet, t *instant) (values int) {
 	b := l.w.builders.Get().(*batch.Builder)
 	b.Reset()
 	b.SetKey(l.boots, l.seq)
-	b.SetFirmware(l.w.versions[l.version].name)
+	b.SetFirmware(l.w.Version(l.version).Name)
 	for i := range l.c.metrics {
 		n := l.values(i, t)
 		if n == 1 && l.part == l.parts-1 {
@@ -271,45 +268,3 @@ func (l *Life) fill(p *packet, t *instant) (values int) {
 	l.w.builders.Put(b)
 	return values
 }
-
-// befallen collects what is known in advance for this device.
-func (l *Life) befallen() {
-	w, f := l.w, &l.fate
-	for i := range w.faults {
-		lot := &w.faults[i]
-		if !lot.has(l.no) {
-			continue
-		}
-		switch s := &w.s.Faults[i]; {
-		case s.PowerLoss != nil:
-			for range s.PowerLoss.BrownOuts {
-				f.windows = append(f.windows, befalling{f.between(lot.at-hourMS, lot.at), math.MaxInt64, brownsOut, i})
-			}
-			f.windows = append(f.windows, befalling{lot.at, lot.until, losesPower, i})
-		case s.Silence != nil:
-			f.windows = append(f.windows, befalling{lot.at, lot.until, hangs, i})
-		case s.Restart != nil:
-			f.windows = append(f.windows, befalling{lot.at, math.MaxInt64, restarts, i})
-		case s.RadioLoss != nil:
-			l.effects = append(l.effects, effect{lot.at, lot.until, radioLoss, i, -1})
-			if s.RadioLoss.Loss >= 1 {
-				l.cutOff(lot, i)
-			}
-		case s.ClockStep != nil:
-			l.effects = append(l.effects, effect{lot.at, lot.until, clockStep, i, -1})
-		case s.Interval != nil:
-			l.effects = append(l.effects, effect{lot.at, lot.until, otherInterval, i, -1})
-		case s.CostSpike != nil:
-			l.effects = append(l.effects, effect{lot.at, lot.until, costSpike, i, l.c.MetricNamed(s.CostSpike.Metric)})
-		case s.Anomaly != nil:
-			l.effects = append(l.effects, effect{lot.at, lot.until, anomalous, i, l.c.MetricNamed(s.Anomaly.Metric)})
-		case s.Clone != nil:
-			l.haunted(ghost{next: lot.at, until: lot.until, every: l.c.interval, clone: true, boots: 1})
-		case s.Revoke != nil && s.Revoke.Knocks > 0:
-			l.haunted(ghost{next: lot.at, until: w.until, every: s.Revoke.Knocks.Milliseconds()})
-		}
-	}
-	l.sitePower()
-}
-
-const hourMS = 60 * 60 * 1000

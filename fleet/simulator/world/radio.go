@@ -1,8 +1,10 @@
 package world
 
+import "muster.dev/fleet/simulator/chance"
+
 // radio is what lies between a device and the gateway: what gets through, and when.
 type radio struct {
-	dice
+	chance.Dice
 	bad   bool  // nothing gets through until flip
 	flip  int64 // 0: not begun
 	free  int64 // devices with a store send in order: not before
@@ -24,10 +26,10 @@ func (l *Life) send(made int64) (arrival int64, late bool) {
 	store := c.keeps > 0
 	at := max(made, r.free)
 	waited := at > made
-	for at < l.w.until {
+	for at < l.w.Until() {
 		again := at
 		if store {
-			if again = l.alive(at); again == Never {
+			if again = l.alive(at); again == chance.Never {
 				return lost, false
 			}
 			again = c.wakes(again)
@@ -47,7 +49,7 @@ func (l *Life) send(made int64) (arrival int64, late bool) {
 			return lost, false // newer ones took its place
 		}
 		if r.free = at; waited {
-			r.free += r.between(20, 50) // what lay about is sent bit by bit
+			r.free += r.Between(20, 50) // what lay about is sent bit by bit
 		}
 	}
 	return l.travel(at, store), waited && at-made >= backlogged
@@ -64,21 +66,21 @@ func (l *Life) attempt(at int64) int64 {
 		if e.what != radioLoss || at < e.from || at >= e.until {
 			continue
 		}
-		if p := float64(l.w.s.Faults[e.fault].RadioLoss.Loss); p >= 1 {
+		if p := float64(l.w.Scenario().Faults[e.fault].RadioLoss.Loss); p >= 1 {
 			return l.comeback(e.until)
-		} else if r.chance(p) {
-			return at + r.between(20_000, 60_000)
+		} else if r.Chance(p) {
+			return at + r.Between(20_000, 60_000)
 		}
 	}
 	p := float64(c.Radio.Loss)
 	switch {
 	case p == 0:
 	case c.Radio.Burst <= 1:
-		if r.chance(p) {
-			return at + r.between(2_000, 10_000)
+		if r.Chance(p) {
+			return at + r.Between(2_000, 10_000)
 		}
 	case l.burst(at, p):
-		return r.flip + r.between(1, 2_000)
+		return r.flip + r.Between(1, 2_000)
 	}
 	return at
 }
@@ -88,8 +90,8 @@ func (l *Life) attempt(at int64) int64 {
 func (l *Life) burst(at int64, p float64) bool {
 	r, c := &l.radio, l.c
 	if r.flip == 0 {
-		r.bad = r.chance(p)
-		r.flip = at - int64(r.unit()*float64(c.interval)) // somewhere in a run
+		r.bad = r.Chance(p)
+		r.flip = at - int64(r.Unit()*float64(c.interval)) // somewhere in a run
 		r.flip += l.run(p) * c.interval
 	}
 	for r.flip <= at {
@@ -104,14 +106,14 @@ func (l *Life) run(p float64) int64 {
 	if !l.radio.bad {
 		mean *= (1 - p) / p
 	}
-	return l.radio.runs(mean)
+	return l.radio.Runs(mean)
 }
 
 // comeback is when the device is connected again after an outage. It draws once an outage.
 func (l *Life) comeback(until int64) int64 {
 	r := &l.radio
 	if r.ended != until {
-		r.ended, r.back = until, until+r.between(0, l.c.reconnect)
+		r.ended, r.back = until, until+r.Between(0, l.c.reconnect)
 	}
 	return max(until, r.back)
 }
@@ -119,19 +121,19 @@ func (l *Life) comeback(until int64) int64 {
 // travel is the way from a sending that gets through to its arrival.
 func (l *Life) travel(at int64, store bool) int64 {
 	r, c := &l.radio, l.c
-	at = max(at+int64(c.latency*(0.4+float64(0.6*r.exp()))), r.last+1) // one connection keeps the order
+	at = max(at+int64(c.latency*(0.4+float64(0.6*r.Exp()))), r.last+1) // one connection keeps the order
 	r.last = at
-	if r.chance(float64(c.Radio.Late.Share)) {
-		at = r.after(at, float64(c.Radio.Late.By.Milliseconds()))
+	if r.Chance(float64(c.Radio.Late.Share)) {
+		at = r.After(at, float64(c.Radio.Late.By.Milliseconds()))
 	}
-	if r.chance(float64(c.Radio.Reordered)) {
-		at += c.interval + int64(r.unit()*float64(c.interval)/2)
+	if r.Chance(float64(c.Radio.Reordered)) {
+		at += c.interval + int64(r.Unit()*float64(c.interval)/2)
 	}
 	for until, cut := within(c.cuts, at); cut; until, cut = within(c.cuts, at) {
 		if !store {
 			return lost
 		}
-		at = l.comeback(until) + r.between(0, 1_000)
+		at = l.comeback(until) + r.Between(0, 1_000)
 	}
 	return at
 }
@@ -139,52 +141,41 @@ func (l *Life) travel(at int64, store bool) int64 {
 // copyOf is when a second copy arrives; Never is none.
 func (l *Life) copyOf(arrival int64) int64 {
 	r := &l.radio
-	if !r.chance(float64(l.c.Radio.Duplicates)) {
-		return Never
+	if !r.Chance(float64(l.c.Radio.Duplicates)) {
+		return chance.Never
 	}
-	at := arrival + r.between(1_000, 30_000)
+	at := arrival + r.Between(1_000, 30_000)
 	if _, cut := within(l.c.cuts, at); cut {
-		return Never
+		return chance.Never
 	}
 	return at
 }
 
-// alive gives the first instant from at on at which the device can send; Never is none.
+// alive gives the first instant from at on at which the device can send; chance.Never is none.
 func (l *Life) alive(at int64) int64 {
 	f := &l.fate
-	for f.horizon <= at {
-		f.step()
+	for f.Horizon() <= at {
+		f.Step()
 	}
-	if at >= f.end {
-		return Never
+	if at >= f.End() {
+		return chance.Never
 	}
 	up, i := l.up, 0
-	for ; i < len(f.queue) && f.queue[i].at <= at; i++ {
-		up = f.queue[i].up(up)
+	for ; i < len(f.Known()) && f.Known()[i].At <= at; i++ {
+		up = f.Known()[i].Up(up)
 	}
 	if up {
 		return at
 	}
 	for {
-		for ; i < len(f.queue); i++ {
-			if f.queue[i].up(false) {
-				return f.queue[i].at + 1
+		for ; i < len(f.Known()); i++ {
+			if f.Known()[i].Up(false) {
+				return f.Known()[i].At + 1
 			}
 		}
-		if f.horizon == Never {
-			return Never
+		if f.Horizon() == chance.Never {
+			return chance.Never
 		}
-		f.step()
+		f.Step()
 	}
-}
-
-// up says whether the device can send after a moment.
-func (m *moment) up(before bool) bool {
-	switch m.kind {
-	case mBoot, mResume:
-		return true
-	case mDown, mHang:
-		return false
-	}
-	return before
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"muster.dev/fleet/scenario"
+	"muster.dev/fleet/simulator/chance"
 	"muster.dev/proto/batch"
 )
 
@@ -32,17 +33,17 @@ func (l *Life) beginSignals() {
 		m, s := &l.c.metrics[i], &l.signals[i]
 		s.base = m.Model.Base
 		if m.Model.Spread > 0 {
-			s.base += float64(m.Model.Spread * l.draw.norm())
+			s.base += float64(m.Model.Spread * l.draw.Norm())
 		}
 		if m.Model.Walk > 0 {
-			s.walk = float64(m.Model.Walk * l.draw.norm())
+			s.walk = float64(m.Model.Walk * l.draw.Norm())
 		}
 		s.last = s.base
 		switch m.kind {
 		case counter:
-			s.last = math.Floor(max(0, s.base) * float64(l.w.begins-l.booted) / 60_000)
+			s.last = math.Floor(max(0, s.base) * float64(l.w.Begins()-l.booted) / 60_000)
 		case state:
-			s.index = int32(l.draw.below(max(1, len(m.Of))))
+			s.index = int32(l.draw.Below(max(1, len(m.Of))))
 		}
 	}
 }
@@ -58,8 +59,8 @@ func (l *Life) rebooted() {
 
 func (l *Life) instant(at int64) instant {
 	// Highest at three in the afternoon. The 1st of January 1970 was a Thursday.
-	out := instant{at: at, says: l.clock(at), wave: math.Sin(2 * math.Pi * float64(at%dayMS-9*dayMS/24) / dayMS), count: l.count, active: l.effect(at)}
-	if day := (at/dayMS + 4) % 7; day == 0 || day == 6 {
+	out := instant{at: at, says: l.clock(at), wave: math.Sin(2 * math.Pi * float64(at%chance.DayMS-9*chance.DayMS/24) / chance.DayMS), count: l.count, active: l.effect(at)}
+	if day := (at/chance.DayMS + 4) % 7; day == 0 || day == 6 {
 		out.weekend = 1
 	}
 	return out
@@ -71,7 +72,7 @@ func (l *Life) measure(b *batch.Builder, i int, t *instant) {
 	switch m.kind {
 	case counter:
 		step := float64(s.base*float64(l.interval)*float64(m.each)/60_000) / float64(m.steps)
-		s.last += max(0, step+float64(m.Model.Noise*l.draw.norm()))
+		s.last += max(0, step+float64(m.Model.Noise*l.draw.Norm()))
 		b.SetInt(t.says, m.Name, int64(min(s.last, batch.MaxSeq)))
 		return
 	case toggle, state:
@@ -79,7 +80,7 @@ func (l *Life) measure(b *batch.Builder, i int, t *instant) {
 			if s.until != 0 {
 				l.turn(m, s)
 			}
-			s.until = l.draw.after(t.at, m.stays)
+			s.until = l.draw.After(t.at, m.stays)
 		}
 		if m.kind == toggle {
 			b.SetBool(t.says, m.Name, s.index != 0)
@@ -108,7 +109,7 @@ func (l *Life) turn(m *metric, s *signal) {
 		n = len(m.Of)
 	}
 	if n > 1 {
-		s.index = (s.index + 1 + int32(l.draw.below(n-1))) % int32(n)
+		s.index = (s.index + 1 + int32(l.draw.Below(n-1))) % int32(n)
 	}
 }
 
@@ -117,15 +118,15 @@ func (l *Life) value(i int, t *instant) (v float64, there bool) {
 	m, s := &l.c.metrics[i], &l.signals[i]
 	noise := 0.0
 	if m.Model.Noise > 0 {
-		noise = m.Model.Noise * l.draw.norm()
+		noise = m.Model.Noise * l.draw.Norm()
 	}
-	v = s.base + float64(m.Model.Daily*t.wave) + float64(m.Model.Weekly*t.weekend) + float64(m.drift*float64(t.at-l.w.begins))
+	v = s.base + float64(m.Model.Daily*t.wave) + float64(m.Model.Weekly*t.weekend) + float64(m.drift*float64(t.at-l.w.Begins()))
 	if m.grow > 0 {
-		s.walk = float64(m.keep*s.walk) + float64(m.grow*l.draw.norm())
+		s.walk = float64(m.keep*s.walk) + float64(m.grow*l.draw.Norm())
 		v += s.walk
 	}
 	if m.shared != nil {
-		k, rest := (t.at-l.w.begins)/l.w.grid(), (t.at-l.w.begins)%l.w.grid()
+		k, rest := (t.at-l.w.Begins())/l.w.grid(), (t.at-l.w.Begins())%l.w.grid()
 		part := float64(rest) / float64(l.w.grid())
 		v += float64(m.shared[k]*(1-part)) + float64(m.shared[k+1]*part)
 	}
@@ -137,7 +138,7 @@ func (l *Life) value(i int, t *instant) (v float64, there bool) {
 	case followsUptime:
 		v += float64(t.at-l.booted) / 1000
 	}
-	if fw := l.w.versions[l.version].f; fw != nil {
+	if fw := l.w.Version(l.version).Is; fw != nil {
 		v += l.altered(fw, m, t)
 	}
 	if t.active {
@@ -146,7 +147,7 @@ func (l *Life) value(i int, t *instant) (v float64, there bool) {
 			if e.what != anomalous || e.metric != i || t.at < e.from || t.at >= e.until {
 				continue
 			}
-			a := l.w.s.Faults[e.fault].Anomaly
+			a := l.w.Scenario().Faults[e.fault].Anomaly
 			switch a.Kind {
 			case "flat-line":
 				return s.last, true
@@ -170,84 +171,13 @@ func (l *Life) value(i int, t *instant) (v float64, there bool) {
 
 // altered is what the firmware does to a metric.
 func (l *Life) altered(fw *scenario.Firmware, m *metric, t *instant) (by float64) {
-	if l.traits.leaks && fw.Leaks.Metric == m.Name {
-		by += float64(fw.Leaks.Per) * float64(t.at-max(l.booted, l.since)) / dayMS
+	if l.traits.Leaks && fw.Leaks.Metric == m.Name {
+		by += float64(fw.Leaks.Per) * float64(t.at-max(l.booted, l.since)) / chance.DayMS
 	}
 	for i := range fw.Shifts {
-		if l.traits.shifts&(1<<i) != 0 && fw.Shifts[i].Metric == m.Name {
+		if l.traits.Shifts&(1<<i) != 0 && fw.Shifts[i].Metric == m.Name {
 			by += fw.Shifts[i].By
 		}
 	}
 	return by
-}
-
-// effect is something in force for a time on this device.
-type effect struct {
-	from, until int64
-	what        effectKind
-	fault       int
-	metric      int
-}
-
-type effectKind uint8
-
-const (
-	radioLoss effectKind = iota
-	clockStep
-	costSpike
-	anomalous
-	otherInterval
-)
-
-// pace gives the interval at an instant.
-func (l *Life) pace(at int64) int64 {
-	for i := len(l.effects) - 1; i >= 0; i-- { // the latest that began
-		if e := &l.effects[i]; e.what == otherInterval && e.from <= at && at < e.until {
-			return l.w.s.Faults[e.fault].Interval.To.Milliseconds()
-		}
-	}
-	return l.c.interval
-}
-
-// effect says whether any may be in force.
-func (l *Life) effect(at int64) bool {
-	for i := range l.effects {
-		if l.effects[i].from <= at && at < l.effects[i].until {
-			return true
-		}
-	}
-	return false
-}
-
-// fading is what the radio has lost, in dB.
-func (l *Life) fading(at int64) (by float64) {
-	for i := range l.effects {
-		e := &l.effects[i]
-		if e.what != radioLoss || at >= e.until {
-			continue
-		}
-		r := l.w.s.Faults[e.fault].RadioLoss
-		fades := r.Fades.Milliseconds()
-		switch {
-		case at >= e.from:
-			by = max(by, r.By)
-		case fades > 0 && at > e.from-fades:
-			by = max(by, r.By*float64(at-e.from+fades)/float64(fades))
-		}
-	}
-	return by
-}
-
-// clock is what the device takes for the time.
-func (l *Life) clock(at int64) int64 {
-	says := at + l.skew + l.wrong
-	if l.drift != 0 {
-		says += int64(l.drift * float64(at-l.booted))
-	}
-	for i := range l.effects {
-		if e := &l.effects[i]; e.what == clockStep && e.from <= at && at < e.until && l.booted < e.from {
-			says += l.w.s.Faults[e.fault].ClockStep.By.Milliseconds()
-		}
-	}
-	return says
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"testing"
 
+	"muster.dev/fleet/simulator/chance"
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/batch"
@@ -24,7 +26,7 @@ func readings(t *testing.T, w *world.World, metric string) [][]reading {
 	t.Helper()
 	out := make([][]reading, len(w.Devices()))
 	var b batch.Batch
-	all(w, func(d *world.Device, h *world.Happening) {
+	all(w, func(d *plan.Device, h *world.Happening) {
 		if h.Kind != world.Deliver || h.Message.Stream != world.Telemetry || h.Message.Copy || h.Message.Clone {
 			return
 		}
@@ -140,7 +142,7 @@ func TestAnomaliesAreWhatTheyAreCalled(t *testing.T) {
 		return before, in, after
 	}
 	spread := func(of []reading) (sd float64) {
-		m, n := mean(of, 0, world.Never)
+		m, n := mean(of, 0, chance.Never)
 		for _, r := range of {
 			sd += (r.value - m) * (r.value - m)
 		}
@@ -205,7 +207,7 @@ cohorts: [{name: a, devices: 40, interval: 10m, metrics: [{name: x}], clock: {sk
 faults: [{at: 2d, for: 1d, clock-step: {devices: 5, by: 2h}}]
 `, 1)
 	wrong, stepped := map[int]bool{}, 0
-	all(w, func(d *world.Device, h *world.Happening) {
+	all(w, func(d *plan.Device, h *world.Happening) {
 		if h.Kind == world.Fact && h.Truth.Kind == truth.ClockWrong {
 			wrong[d.Index] = true
 		}
@@ -243,7 +245,7 @@ cohorts: [{name: a, devices: 4, metrics: [{name: x}, {name: clicks, kind: counte
 faults: [{at: 1d, for: 1d, interval: {devices: 2, to: 5m}}, {at: 3d, interval: {devices: 1, to: 10s}}]
 `, 3)
 	var due, made int64
-	all(w, func(_ *world.Device, h *world.Happening) {
+	all(w, func(_ *plan.Device, h *world.Happening) {
 		if h.Kind == world.Tally {
 			due, made = due+h.Count.Due, made+h.Count.Made
 		}
