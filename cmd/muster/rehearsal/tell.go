@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
@@ -36,11 +37,11 @@ func TellFacts(w *world.World, told []report.Told, lines []truth.Line) report.Fa
 	for _, o := range w.Outages() {
 		spell := report.Spell{Member: -1, Region: o.Region, From: o.At, Until: o.Until, Class: report.Pipeline}
 		switch o.Kind {
-		case world.GatewayDown:
+		case plan.GatewayDown:
 			spell.Kind = "the gateway is out"
-		case world.LogStalled:
+		case plan.LogStalled:
 			spell.Kind = "the log stands still"
-		case world.RegionCutOff:
+		case plan.RegionCutOff:
 			spell.Class, spell.Kind = report.Radio, "the region's network is cut"
 		default:
 			continue // what is on the log is stored later, and no device is silent for it

@@ -17,6 +17,7 @@ import (
 	"muster.dev/cmd/muster/stack"
 	"muster.dev/fleet/scenario"
 	"muster.dev/fleet/simulator/fast"
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/daemon"
@@ -71,7 +72,7 @@ func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	}
 	f.say("%s, seed %d: %d devices, %s of %s, onto %s", s.Name, s.Seed, len(w.Devices()), scenario.FormatSpan(s.Lasts), s.Begins.Format("2006-01-02"), dir.Shown())
 	for _, out := range w.Outages() {
-		if out.Kind == world.SinkStalled {
+		if out.Kind == plan.SinkStalled {
 			f.say("not as the scenario says: the stall of the sink on %s changes nothing on the log, and the sink of fast time stores by no clock", time.UnixMilli(out.At).UTC().Format("2006-01-02 15:04"))
 		}
 	}

@@ -3,12 +3,12 @@ package fast
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"muster.dev/fleet/scenario"
+	"muster.dev/fleet/simulator/chance"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/eventlog"
 	"muster.dev/proto/batch"
@@ -198,7 +198,7 @@ func (f *fleet) enrol(partitions int32) error {
 		}
 	}
 	for _, i := range order {
-		if at := devices[i].Leaves; at != world.Never && at < math.MaxInt64 && !replaced[i] {
+		if at := devices[i].Leaves; at != chance.Never && !replaced[i] {
 			f.due = append(f.due, change{at, event.DeviceRevoked{No: f.members[i].no}, "it was taken down"})
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
@@ -73,8 +74,8 @@ type run struct {
 	client  *kgo.Client
 	fleet   *fleet
 	chain   *chain
-	devices []world.Device
-	outages []world.Outage
+	devices []plan.Device
+	outages []plan.Outage
 	lots    []*lot
 	slots   [2]*slot
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
@@ -107,7 +108,7 @@ func (r *run) out(region string, at int64) bool {
 		if at < o.At || at >= o.Until {
 			continue
 		}
-		if o.Kind == world.LogStalled || o.Kind == world.GatewayDown && (o.Region == region || o.Region == "") {
+		if o.Kind == plan.LogStalled || o.Kind == plan.GatewayDown && (o.Region == region || o.Region == "") {
 			return true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"muster.dev/fleet/device"
 	"muster.dev/fleet/scenario"
+	"muster.dev/fleet/simulator/plan"
 	"muster.dev/fleet/simulator/world"
 )
 
@@ -76,11 +77,11 @@ func Unplayed(s *scenario.Scenario, w *world.World) []string {
 	at := func(ms int64) string { return scenario.FormatSpan(time.Duration(ms-begins) * time.Millisecond) }
 	for _, o := range w.Outages() {
 		switch o.Kind {
-		case world.GatewayDown:
+		case plan.GatewayDown:
 			out = append(out, fmt.Sprintf("the outage of gateway %s at %s: its devices are silent, but the stack's gateway lives and writes its watermarks", o.Region, at(o.At)))
-		case world.LogStalled:
+		case plan.LogStalled:
 			out = append(out, fmt.Sprintf("the stall of the log at %s: the devices are silent, but the stack's log lives (stop it with kill -STOP to see it)", at(o.At)))
-		case world.SinkStalled:
+		case plan.SinkStalled:
 			out = append(out, fmt.Sprintf("the stall of the sink at %s is not played: the stack's sink lives (stop it with kill -STOP to see it)", at(o.At)))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"muster.dev/fleet/device"
 	"muster.dev/fleet/scenario"
+	"muster.dev/fleet/simulator/chance"
 	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/batch"
@@ -189,7 +190,7 @@ func TestTheBootOfAMessageIsRaisedAndNothingElse(t *testing.T) {
 
 func TestSeatsComeInOrderOfTime(t *testing.T) {
 	table := newTable()
-	for i, wake := range []int64{50, 10, 40, 10, 30, world.Never} {
+	for i, wake := range []int64{50, 10, 40, 10, 30, chance.Never} {
 		table.sit(&seat{index: i, wake: wake})
 	}
 	var order []int

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muster.dev/fleet/device"
+	"muster.dev/fleet/simulator/chance"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/record"
@@ -44,14 +45,14 @@ type seat struct {
 	retries int
 }
 
-// live does what is due, and says when there is more to do; never is world.Never.
+// live does what is due, and says when there is more to do; never is chance.Never.
 func (r *run) live(ctx context.Context, s *seat, now int64) {
 	for s.alive && s.next.At <= now {
 		r.happen(s)
 		s.alive = s.life.Next(&s.next)
 	}
 	retry := r.send(ctx, s)
-	s.wake = world.Never
+	s.wake = chance.Never
 	if s.alive {
 		s.wake = s.next.At
 	}

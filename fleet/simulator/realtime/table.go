@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"muster.dev/fleet/simulator/world"
+	"muster.dev/fleet/simulator/chance"
 )
 
 // table is where seats wait for their time.
@@ -20,7 +20,7 @@ func newTable() *table { return &table{woken: make(chan struct{}, 1)} }
 
 // sit puts a seat back. One that has nothing to do any more leaves the table.
 func (t *table) sit(s *seat) {
-	if s.wake == world.Never {
+	if s.wake == chance.Never {
 		return
 	}
 	t.mu.Lock()
