@@ -69,7 +69,7 @@ func read(m *Message, nowMS int64) (said, error) {
 // names is whose an easy body says that it is; nil is that it does not, or cannot be read.
 func names(form parcel.Form, body []byte) any {
 	const field = "device"
-	if form == parcel.Compact || !bytes.Contains(body, []byte(field)) {
+	if form == parcel.Compact || !bytes.Contains(body, []byte(field)) && !(form == parcel.JSON && bytes.Contains(body, []byte(`\u`))) { // JSON has another way to write it
 		return nil
 	}
 	if form == parcel.JSON {

@@ -240,6 +240,7 @@ func TestWhatCannotBeStoredIsRefusedAtOnce(t *testing.T) {
 			"\x98\x01":              Malformed,
 			`{"x":"` + strings.Repeat("y", 2<<10) + `"}`:                                TooLarge,
 			`{"device":"kiln-1","readings":[{"ts":1,"metrics":{"x":1}}]}`:               Unprocessable,
+			`{"devic\u0065":"kiln-1","readings":[{"ts":1,"metrics":{"x":1}}]}`:          Unprocessable,
 			`{"device":7,"readings":[{"ts":1,"metrics":{"x":1}}]}`:                      Unprocessable,
 			`{"device":"boiler-7","readings":[{"ts":2,"metrics":{"x":1}}]}`:             Stored,
 			"\x82\xa8readings\x91\x82\xa2ts\x01\xa7metrics\x81\xa1x\x01\xa6device\xa1x": Unprocessable,

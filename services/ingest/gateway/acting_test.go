@@ -131,8 +131,10 @@ func TestAnAgentIsRefusedForAnyOtherWhetherThereIsOneOrNot(t *testing.T) {
 			t.Errorf("%s: %d %s", path, r.Code, r.Raw)
 		}
 	}
-	if r := s.post(c, "/v1/telemetry/boiler-2", typeJSON, message(1, 1, `,"device":"boiler-3"`)); r.Code != http.StatusForbidden || r.Reason != "device-mismatch" {
-		t.Errorf("a body of another device: %d %s", r.Code, r.Raw)
+	for _, written := range []string{`,"device":"boiler-3"`, `,"devic\u0065":"boiler-3"`, `,"\u0064evice":"boiler\u002d3"`} {
+		if r := s.post(c, "/v1/telemetry/boiler-2", typeJSON, message(1, 1, written)); r.Code != http.StatusForbidden || r.Reason != "device-mismatch" {
+			t.Errorf("a body of another device, %s: %d %s", written, r.Code, r.Raw)
+		}
 	}
 	// One who was granted nothing is refused for all but itself.
 	d := s.device("boiler-2")

@@ -113,7 +113,10 @@ func (c *call) unreadable(err error) *answer.Problem {
 // the two is a wrong set-up or worse. The body has passed the codec's bounded reader.
 func (c *call) namesDevice() *answer.Problem {
 	const field = "device"
-	if c.form == thingsBoard || c.form == foreign || !bytes.Contains(c.body, []byte(field)) { // there it is a metric
+	if c.form == thingsBoard || c.form == foreign { // there it is a metric
+		return nil
+	}
+	if !bytes.Contains(c.body, []byte(field)) && !(c.form == easyJSON && bytes.Contains(c.body, []byte(`\u`))) { // JSON has another way to write it
 		return nil
 	}
 	var named any
