@@ -334,7 +334,7 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 			return Radio, x.Kind
 		}
 	}
-	if s.Until >= m.Until && m.Told.waiting() > 0 {
+	if s.Until >= m.Until-2*interval && m.Told.waiting() > 0 { // later ones may have overtaken it
 		return Radio, "on its way when the simulation ended"
 	}
 	return Unexplained, ""

@@ -85,13 +85,17 @@ func TestWhoseASilenceIs(t *testing.T) {
 }
 
 func TestWhatIsOnItsWayAtTheEndIsTheRadios(t *testing.T) {
-	for waiting, want := range map[uint64]Class{0: Unexplained, 1: Radio} {
+	for _, c := range []struct {
+		waiting uint64
+		before  int64 // the end
+		want    Class
+	}{{0, 0, Unexplained}, {1, 0, Radio}, {1, 2 * minute, Radio}, {1, hour, Unexplained}} {
 		f := pilot()
-		f.Members[0].Told.Made += waiting
-		f.Silences = []Silence{{0, f.Until - 16*minute, f.Until, 1}}
+		f.Members[0].Told.Made += c.waiting
+		f.Silences = []Silence{{0, f.Until - c.before - 20*minute, f.Until - c.before, 1}}
 		for _, g := range Make(f).Total.Gaps {
-			if n := uint64(0); g.Class == want && g.Count != 1 || g.Class != want && g.Count != n {
-				t.Errorf("%d on its way: %+v", waiting, g)
+			if (g.Class == c.want) != (g.Count == 1) {
+				t.Errorf("%+v: %+v", c, g)
 			}
 		}
 	}
