@@ -109,17 +109,22 @@ func TestAScenarioThatCannotBeUsedIsRefusedWithThePlace(t *testing.T) {
 		{"simulate", "check", "wrong.yaml"}, {"simulate", "./wrong.yaml", "--fast"}, {"up", "--scenario", "./wrong.yaml"},
 	} {
 		out, said, code := l.muster(t.Context(), args...)
-		if code != 2 || out != "" || !strings.Contains(said, "wrong.yaml:8:") || !strings.Contains(said, "intervall") {
+		if code != 2 || out != "" || !strings.HasPrefix(strings.TrimPrefix(said, "./"), "wrong.yaml:8:") || strings.Contains(said, "--help") || !strings.Contains(said, "intervall") {
 			t.Errorf("muster %s: exit %d: %s%s", strings.Join(args, " "), code, out, said)
 		}
 	}
 	for _, args := range [][]string{
 		{"simulate", "no-such-scenario", "--fast"}, {"simulate", "--fast"}, {"simulate", "first-rehearsal", "--fast", "--for", "1m"},
 		{"simulate", "first-rehearsal", "--workers", "2"}, {"simulate", "first-rehearsal", "--fast", "--scale", "0"}, {"simulate", "first-rehearsal", "--prefix", "x"},
-		{"simulate", "first-rehearsal", "--fast", "--out", "."},
+		{"simulate", "first-rehearsal", "--fast", "--out", "."}, {"simulate", "first-rehearsal", "--fast", "--weeks", "0"},
 	} {
 		if _, said, code := l.muster(t.Context(), args...); code != 2 {
 			t.Errorf("muster %s: exit %d, want 2: %s", strings.Join(args, " "), code, said)
+		}
+	}
+	for _, verb := range [][]string{{"simulate", "first-rehersal", "--fast"}, {"up", "--scenario", "first_rehearsal"}} {
+		if _, said, code := l.muster(t.Context(), verb...); code != 2 || !strings.Contains(said, "did you mean first-rehearsal?") {
+			t.Errorf("muster %s: exit %d: %s", strings.Join(verb, " "), code, said)
 		}
 	}
 }

@@ -215,19 +215,26 @@ func clip(s string) string {
 
 // suggest names the nearest key, or all of them.
 func suggest(key string, fields []field) string {
-	best, least := "", 1+max(2, len(key)/3)
 	var all []string
 	for _, f := range fields {
 		all = append(all, f.key)
-		if n := distance(clip(key), f.key); n < least {
-			best, least = f.key, n
-		}
 	}
-	if best != "" {
+	if best := Nearest(key, all); best != "" {
 		return "did you mean " + best + "?"
 	}
 	slices.Sort(all)
 	return "the keys here are " + strings.Join(all, ", ")
+}
+
+// Nearest gives the name that was most likely meant; none if nothing is near.
+func Nearest(said string, names []string) (best string) {
+	least := 1 + max(2, len(said)/3)
+	for _, name := range names {
+		if n := distance(clip(said), name); n < least {
+			best, least = name, n
+		}
+	}
+	return best
 }
 
 // distance is Levenshtein's, after _ and - and capitals are made alike.

@@ -45,6 +45,9 @@ func (d Dir) another() error {
 	if i, err := d.instance(); err == nil {
 		who = fmt.Sprintf(" (process %d, since %s)", i.PID, i.Started.Local().Format("15:04:05"))
 	}
+	if who == "" && d.Simulated() {
+		return fmt.Errorf("a simulation is being written into %s: wait for its end or stop it with Ctrl-C, or name another directory", d.Shown())
+	}
 	return fmt.Errorf("another `muster up` runs on %s%s: stop it with Ctrl-C, or run a second stack beside it with --data OTHER --listen-offset 100", d.Shown(), who)
 }
 

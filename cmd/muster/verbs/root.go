@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"muster.dev/cmd/muster/stack"
+	"muster.dev/fleet/scenario"
 )
 
 // Exit codes.
@@ -61,6 +62,11 @@ func Main(ctx context.Context, w World) int {
 		return int(status)
 	}
 	var wrong misuse
+	var text *scenario.Problems
+	if errors.As(err, &text) { // line by line, each with its place: what an editor can jump to
+		fmt.Fprintln(w.Err, err)
+		return ExitUsage
+	}
 	if errors.As(err, &wrong) || !began {
 		if !errors.As(err, &wrong) && verb.HasParent() {
 			err = fmt.Errorf("%w; want %s", err, strings.TrimSuffix(verb.UseLine(), " [flags]"))

@@ -50,7 +50,8 @@ Without --fast its devices are enrolled where they are missing, and live by the 
 that --data names, each with a certificate of its own, until the scenario ends, --for is over, or Ctrl-C.
 
 With --fast the same lives are written onto a log of their own with the times at which they would have arrived, and from
-there the real sink stores them, unless --no-store. The data stays in --out DIR: muster up --data DIR opens it.
+there the real sink stores them, unless --no-store. The data stays in --out DIR: muster up --data DIR opens it. The next
+simulation into DIR takes its place; what is no simulation is never touched.
 
 Either way what happened to whom is left in DIR/truth.jsonl, and a delivery report is printed: what was heard of the fleet
 against what it said. Without a SCENARIO a number of devices send by the clock, for load: --prefix to --journal are for that.
@@ -130,7 +131,7 @@ func (o *simulation) check(cmd *cobra.Command, scenario bool) error {
 		return fmt.Errorf("--devices %d: want at least 1", o.devices)
 	case o.scale < 1:
 		return fmt.Errorf("--scale %d: want at least 1", o.scale)
-	case o.weeks < 0 || o.weeks > 520:
+	case cmd.Flags().Changed("weeks") && (o.weeks < 1 || o.weeks > 520):
 		return fmt.Errorf("--weeks %d: want 1 to 520", o.weeks)
 	case o.mqtt < 0 || o.mqtt > 1:
 		return fmt.Errorf("--mqtt %v: want 0 to 1", o.mqtt)

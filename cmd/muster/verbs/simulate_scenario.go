@@ -89,7 +89,11 @@ func scenarioText(name string) (text []byte, called string, err error) {
 		return text, name, nil
 	}
 	if text, err = fs.ReadFile(scenarios.Files, name+".yaml"); err != nil {
-		return nil, "", fmt.Errorf("the library has no scenario %s, only %s; name a file by its path, as ./%s", name, strings.Join(library(), ", "), name)
+		meant := ""
+		if near := scenario.Nearest(name, library()); near != "" {
+			meant = fmt.Sprintf(": did you mean %s?", near)
+		}
+		return nil, "", fmt.Errorf("the library has no scenario %s%s (muster simulate list shows all; name a file by its path, as ./%s.yaml)", name, meant, name)
 	}
 	return text, name + ".yaml", nil
 }
