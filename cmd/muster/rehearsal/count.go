@@ -14,11 +14,7 @@ import (
 
 // Count puts together what the world told and what the store holds. The store must have settled.
 func (r *Rehearsal) Count(ctx context.Context, w *world.World, told fast.Result) (report.Facts, error) {
-	each := make([]report.Told, len(told.Told))
-	for i := range each {
-		each[i] = told.Told[i].Told
-	}
-	facts := TellFacts(w, each, told.Lines)
+	facts := TellFacts(w, told.Told, told.Lines)
 	facts.Fast = true
 	if err := Hear(ctx, r.house, w, &facts, Scope{Telemetry: fast.GenOfTelemetry, Events: fast.GenOfEvents, Numbers: told.Numbers}); err != nil {
 		return facts, err

@@ -93,12 +93,6 @@ func (r *Rehearsal) Log() (eventlog.Config, error) {
 	return r.place.LogAs(principals.Admin, r.broker.Addr())
 }
 
-// Warehouse is the store, nil where there is none.
-func (r *Rehearsal) Warehouse() *warehouse.Warehouse { return r.house }
-
-// StoreURL is where the store answers, for whoever asks it while it runs.
-func (r *Rehearsal) StoreURL() string { return "http://" + r.engine.Addr() }
-
 // Follow makes the tables of the profiles and starts what brings the log into the store: the sink and the projection of devices.
 // The topics must be there. It does nothing where there is no store.
 func (r *Rehearsal) Follow(ctx context.Context, profiles []fast.Profile) error {

@@ -1,6 +1,7 @@
 package fast
 
 import (
+	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/record"
@@ -65,8 +66,7 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 			x := &l.happening
 			switch x.Kind {
 			case world.Fact:
-				line := x.Truth
-				l.lines = append(l.lines, line)
+				l.lines = append(l.lines, x.Truth)
 			case world.Tally:
 				l.count(r, cohort, x)
 				told.Made += uint64(x.Count.Made)
@@ -84,7 +84,9 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 					continue
 				}
 				h.accepted[beat]++
-				told.deliver(m)
+				told.Arrive(report.Arrival{
+					Events: m.Stream == world.Events, Copy: m.Copy, Clone: m.Clone, Boot: m.Boot, Seq: m.Seq, Hash: record.Hash(m.Body),
+				})
 				if r.Losses && m.Stream == world.Telemetry && !m.Clone && !m.Copy {
 					told.Clock.See(m.Made, m.Off, interval)
 				}
@@ -106,21 +108,4 @@ func zeroed(list []uint32, n int) []uint32 {
 	list = list[:n]
 	clear(list)
 	return list
-}
-
-// deliver counts a message that a gateway took.
-func (t *Told) deliver(m *world.Message) {
-	switch {
-	case m.Clone:
-		t.Cloned++
-	case m.Copy:
-		if m.Stream == world.Telemetry {
-			t.Again++
-		}
-	case m.Stream == world.Telemetry:
-		t.Arrived++
-		t.Telemetry.Add(m.Boot, m.Seq, record.Hash(m.Body))
-	default:
-		t.Events.Add(m.Boot, m.Seq, record.Hash(m.Body))
-	}
 }

@@ -21,9 +21,6 @@ import (
 	"muster.dev/platform/eventlog"
 )
 
-// Told is what a device did.
-type Told struct{ report.Told }
-
 // Settings is what code passes to Run.
 type Settings struct {
 	World      *world.World
@@ -47,7 +44,7 @@ type Progress struct {
 
 // Result is what a run did.
 type Result struct {
-	Told    []Told        // by device
+	Told    []report.Told // by device
 	Numbers []uint32      // in the registry, by device
 	Days    []truth.Count // by cohort, then by day
 	Lines   []truth.Line  // that the world and the lives said
@@ -79,7 +76,7 @@ type run struct {
 	lots    []*lot
 	slots   [2]*slot
 
-	told     []Told
+	told     []report.Told
 	length   int      // days
 	accepted []uint64 // by region
 	refused  []uint64
@@ -122,7 +119,7 @@ func Run(ctx context.Context, s Settings) (Result, error) {
 
 func (r *run) prepare() {
 	w := r.World
-	r.told = make([]Told, len(r.devices))
+	r.told = make([]report.Told, len(r.devices))
 	r.length = w.Day(w.Until()-1) + 1
 	r.accepted, r.refused = make([]uint64, len(r.fleet.regions)), make([]uint64, len(r.fleet.regions))
 	open := make([]*lot, r.Partitions)
@@ -145,7 +142,7 @@ func (r *run) prepare() {
 	}
 }
 
-// length of a slot: whole beats.
+// stretch is the length of a slot in ms: whole beats.
 func (r *run) stretch() int64 {
 	s := r.World.Scenario()
 	perSecond := float64(len(r.fleet.regions)) * float64(2*r.Partitions) / r.Beat.Seconds()

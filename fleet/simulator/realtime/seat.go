@@ -8,6 +8,7 @@ import (
 
 	"muster.dev/fleet/device"
 	"muster.dev/fleet/simulator/chance"
+	"muster.dev/fleet/simulator/report"
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/proto/record"
@@ -147,19 +148,9 @@ func (r *run) answered(s *seat, m *message, receipt device.Receipt, err error, t
 		told.Known++
 	}
 	r.stored.add(1)
-	switch {
-	case m.clone:
-		told.Cloned++
-	case m.copy:
-		if m.stream == world.Telemetry {
-			told.Again++
-		}
-	case m.stream == world.Telemetry:
-		told.Arrived++
-		told.Telemetry.Add(m.boot, m.seq, record.Hash(m.body))
-	default:
-		told.Events.Add(m.boot, m.seq, record.Hash(m.body))
-	}
+	told.Arrive(report.Arrival{
+		Events: m.stream == world.Events, Copy: m.copy, Clone: m.clone, Boot: m.boot, Seq: m.seq, Hash: record.Hash(m.body),
+	})
 }
 
 // last tells what a life still says about what is over, and counts as made what it has not come to count.

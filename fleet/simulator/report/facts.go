@@ -58,6 +58,32 @@ type Told struct {
 	Clock     Clock    // by which the times of its messages are
 }
 
+// Arrival is a message that a gateway took.
+type Arrival struct {
+	Events bool // not telemetry
+	Copy   bool // it had arrived
+	Clone  bool // it is not the device's own
+	Boot   uint32
+	Seq    uint64
+	Hash   uint32 // CRC-32C of its bytes
+}
+
+// Arrive counts a message that a gateway took.
+func (t *Told) Arrive(a Arrival) {
+	switch {
+	case a.Clone:
+		t.Cloned++
+	case a.Copy && a.Events:
+	case a.Copy:
+		t.Again++
+	case a.Events:
+		t.Events.Add(a.Boot, a.Seq, a.Hash)
+	default:
+		t.Arrived++
+		t.Telemetry.Add(a.Boot, a.Seq, a.Hash)
+	}
+}
+
 // waiting is how many messages were neither lost nor there at the end.
 func (t *Told) waiting() uint64 { return t.Made - min(t.Made, t.Arrived+t.Lost) }
 
