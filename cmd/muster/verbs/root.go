@@ -38,6 +38,8 @@ type finding struct{ error }
 // misuse is an error of the command line.
 type misuse struct{ error }
 
+func (m misuse) Unwrap() error { return m.error }
+
 // unconfirmed is a change of many devices that waits for a yes: nothing was tried.
 type unconfirmed struct{ error }
 

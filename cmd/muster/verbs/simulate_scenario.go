@@ -91,9 +91,9 @@ func scenarioText(name string) (text []byte, called string, err error) {
 	if text, err = fs.ReadFile(scenarios.Files, name+".yaml"); err != nil {
 		meant := ""
 		if near := scenario.Nearest(name, library()); near != "" {
-			meant = fmt.Sprintf(": did you mean %s?", near)
+			meant = fmt.Sprintf("did you mean %s? ", near)
 		}
-		return nil, "", fmt.Errorf("the library has no scenario %s%s (muster simulate list shows all; name a file by its path, as ./%s.yaml)", name, meant, name)
+		return nil, "", fmt.Errorf("the library has no scenario %s: %s`muster simulate list` shows all; name a file by its path, as ./%s.yaml", name, meant, name)
 	}
 	return text, name + ".yaml", nil
 }
