@@ -89,6 +89,16 @@ func TestASilentServerIsAskedForAWordAndThenGivenUp(t *testing.T) {
 	})
 }
 
+func TestAServerThatWantsNoKeepAliveIsAskedByOurOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s := meet(t, publisher.Options{KeepAlive: time.Minute}, packet.Connack{KeepAlive: new(uint16)})
+		began := time.Now()
+		if h, _ := s.next(); h.Type != packet.PINGREQ || time.Since(began) != 45*time.Second {
+			t.Errorf("%v after %v", h.Type, time.Since(began))
+		}
+	})
+}
+
 func TestTheWindowIsTheSmallerOfBoth(t *testing.T) {
 	for _, c := range []struct{ own, server, want int }{{0, 0, 16}, {64, 10, 10}, {4, 100, 4}} {
 		synctest.Test(t, func(t *testing.T) {

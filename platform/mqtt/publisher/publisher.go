@@ -118,7 +118,7 @@ func Dial(ctx context.Context, conn net.Conn, o Options) (*Publisher, error) {
 	if p.hello.MaximumPacket != 0 {
 		p.most = int(min(p.hello.MaximumPacket, packet.MaxLength))
 	}
-	if p.hello.KeepAlive != nil {
+	if p.hello.KeepAlive != nil && *p.hello.KeepAlive != 0 { // 0 is a server that does not care, and it is asked all the same
 		o.KeepAlive = time.Duration(*p.hello.KeepAlive) * time.Second
 	}
 	p.silence = o.KeepAlive * 3 / 4
