@@ -31,6 +31,8 @@ type Settings struct {
 	Store bool // the store too, and what fills it
 	About any  // is kept beside the data, as JSON
 	Log   *slog.Logger
+	// Failed is told that the log cannot be written, as when the disk is full: what is simulated then is void. It returns at once.
+	Failed func(error)
 }
 
 // Rehearsal is a running log, and a store.
@@ -68,6 +70,7 @@ func (r *Rehearsal) open(ctx context.Context) (err error) {
 		return err
 	}
 	broker.Log = r.settings.Log
+	broker.Unwritable = r.settings.Failed
 	if r.broker, err = kafka.Start(broker); err != nil {
 		return err
 	}
@@ -180,16 +183,22 @@ func (r *Rehearsal) Settle(ctx context.Context, say func(Progress)) error {
 	})
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for moved := time.Now(); ; {
 		var rows uint64
 		var last int64
 		err := r.house.Conn().QueryRow(ctx, "SELECT (SELECT count() FROM muster.ledger), (SELECT if(count() = 0, -1, toInt64(max(off))) FROM muster.registry_events)").Scan(&rows, &last)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("asking how far the store is: %w", err)
 		}
+		if int64(rows) > p.Stored {
+			moved = time.Now()
+		}
 		p.Stored = int64(rows)
 		if p.Stored >= p.Written && last >= registry {
 			return nil
+		}
+		if time.Since(moved) > stillFor {
+			return fmt.Errorf("the store has %d of %d records and has taken none for %s: is there room on the disk of %s?", p.Stored, p.Written, stillFor, r.settings.Dir.Shown())
 		}
 		say(p)
 		select {

@@ -45,6 +45,9 @@ func (f *frame) outDir(o *simulation, s *scenario.Scenario) (stack.Dir, error) {
 	return stack.OpenDir(filepath.Join(string(dir), "simulations", s.Name))
 }
 
+// unwritable is why the log of a simulation cannot be written.
+type unwritable struct{ error }
+
 // playFast writes a scenario onto a log of its own, and reports what the store made of it.
 func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario) (err error) {
 	w, err := world.New(s, s.Seed)
@@ -57,15 +60,24 @@ func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	}
 	ctx, cancel := contextWithCancel(cmd)
 	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	log := daemon.NewLog(f.Err, slog.LevelError, "simulate", f.Version)
-	place, err := rehearsal.Open(ctx, rehearsal.Settings{Dir: dir, Store: o.store, About: w.Header(), Log: log})
+	place, err := rehearsal.Open(ctx, rehearsal.Settings{Dir: dir, Store: o.store, About: w.Header(), Log: log,
+		Failed: func(err error) { fail(unwritable{err}) }})
 	if errors.Is(err, stack.ErrOccupied) {
 		return misuse{err}
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, place.Close()) }()
+	defer func() {
+		var full unwritable
+		if err != nil && errors.As(context.Cause(ctx), &full) { // what else went wrong is only what follows from it
+			err = fmt.Errorf("%w: make room, or name a DIR elsewhere with --out; what is in %s is good for nothing", full, dir.Shown())
+		}
+		err = errors.Join(err, place.Close())
+	}()
 	to, err := place.Log()
 	if err != nil {
 		return err
