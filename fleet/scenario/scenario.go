@@ -7,7 +7,7 @@ import (
 
 // Scenario is a fleet of simulated devices and what befalls it.
 type Scenario struct {
-	// Name of the scenario.
+	// What the scenario is called.
 	Name string `yaml:"scenario" need:"yes" form:"name"`
 	// About is a sentence that says what the scenario shows.
 	About string `yaml:"about" want:"0..1000"`
