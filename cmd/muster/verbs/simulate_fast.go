@@ -73,8 +73,12 @@ func (f *frame) playFast(cmd *cobra.Command, o *simulation, s *scenario.Scenario
 	}
 	defer func() {
 		var full unwritable
-		if err != nil && errors.As(context.Cause(ctx), &full) { // what else went wrong is only what follows from it
-			err = fmt.Errorf("%w: make room, or name a DIR elsewhere with --out; what is in %s is good for nothing", full, dir.Shown())
+		switch cause := context.Cause(ctx); { // what else went wrong is only what follows from it
+		case err == nil || cause == nil:
+		case errors.As(cause, &full):
+			err = fmt.Errorf("%w: make room, or name a DIR elsewhere with --out; what is in %s is no whole simulation", full, dir.Shown())
+		default:
+			err = fmt.Errorf("stopped before its end (%w): what is in %s is no whole simulation; run it again, it begins anew", cause, dir.Shown())
 		}
 		err = errors.Join(err, place.Close())
 	}()

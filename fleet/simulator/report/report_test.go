@@ -144,6 +144,18 @@ func TestTheCheckSeesEveryKindOfWrong(t *testing.T) {
 	}
 }
 
+func TestWhatIsOverBeforeAnythingIsDueIsSaidSo(t *testing.T) {
+	f := pilot()
+	f.Until = f.Begins + minute
+	for i := range f.Members {
+		f.Members[i].Until, f.Members[i].Told, f.Members[i].Heard = f.Until, Told{}, Heard{}
+	}
+	got := Make(f).Text()
+	if strings.Count(got, "nothing was due yet") != 3 || strings.Contains(got, "0 of 0") {
+		t.Error(got)
+	}
+}
+
 func TestTheText(t *testing.T) {
 	f := pilot()
 	f.Silences = []Silence{{2, at(0, 22), at(1, 3), 5}, {0, at(1, 0), at(1, 2), 12}, {1, at(1, 0), at(1, 0) + 20*minute, 1}}

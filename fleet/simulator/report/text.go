@@ -45,10 +45,11 @@ func (r Report) heard(b *strings.Builder) {
 	b.WriteString("\nHEARD of what was due: device-intervals, without planned sleep\n")
 	table(b, func(t *tabwriter.Writer) {
 		for _, l := range r.lines() {
-			share := 0.0
-			if l.Due > 0 {
-				share = float64(l.Heard) / float64(l.Due)
+			if l.Due == 0 {
+				fmt.Fprintf(t, "  %s\t%s\tnothing was due yet\t\t\t\n", l.Cohort, count(l.Devices, "device"))
+				continue
 			}
+			share := float64(l.Heard) / float64(l.Due)
 			fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s of %s\t\n", l.Cohort, count(l.Devices, "device"), bar(share), percent(share), number(l.Heard), number(l.Due))
 		}
 	})
@@ -205,8 +206,8 @@ func (r Report) verdict(b *strings.Builder) {
 	if !c.OK {
 		verdict = "NOT EXACTLY ONCE"
 	}
-	fmt.Fprintf(b, "\n%s: of %s messages that arrived, events among them, %s are stored once, %s are missing, %s are stored more than once, %s are stored that nobody sent\n",
-		verdict, number(c.Arrived), number(c.Stored), number(c.Missing), number(c.Doubles), number(c.Unasked))
+	fmt.Fprintf(b, "\n%s: of %s that arrived, events among them, %s are stored once, %s are missing, %s are stored more than once, %s are stored that nobody sent\n",
+		verdict, count(c.Arrived, "message"), number(c.Stored), number(c.Missing), number(c.Doubles), number(c.Unasked))
 	if c.Cloned > 0 {
 		fmt.Fprintf(b, "  %s devices are not compared: somebody else spoke under their identity\n", number(c.Cloned))
 	}
