@@ -62,11 +62,8 @@ func spellOf(l *truth.Line, index map[string]int, end int64) (report.Spell, bool
 	case truth.Silent:
 		cause, _ := l.Detail["cause"].(string)
 		s.Kind = "silent: " + cause
-		switch cause {
-		case truth.CauseRadio, truth.CauseRegion:
+		if cause == truth.CauseRadio {
 			s.Class = report.Radio
-		case truth.CauseGateway, truth.CausePipeline:
-			s.Class = report.Pipeline
 		}
 		if l.Until == 0 {
 			s.Until = end

@@ -44,7 +44,7 @@ func TestTheTruthSaysWhoseASilenceIs(t *testing.T) {
 		return truth.Line{At: 10, Until: 20, Kind: truth.Silent, Device: id, Detail: map[string]any{"cause": cause}}
 	}
 	f := TellFacts(w, nil, []truth.Line{
-		silent(truth.CausePower), silent(truth.CauseRadio), silent(truth.CauseGateway), {At: 30, Kind: truth.Boot, Device: id},
+		silent(truth.CausePower), silent(truth.CauseRadio), {At: 30, Kind: truth.Boot, Device: id},
 		{At: 40, Kind: truth.Silent, Device: id, Detail: map[string]any{"cause": truth.CauseHang}},
 		{At: 50, Kind: truth.Enrolled, Device: id}, {At: 60, Kind: truth.Silent, Device: "nobody"},
 	})
@@ -53,7 +53,7 @@ func TestTheTruthSaysWhoseASilenceIs(t *testing.T) {
 		member int
 		until  int64
 	}{
-		{report.Device, 1, 20}, {report.Radio, 1, 20}, {report.Pipeline, 1, 20}, {report.Device, 1, 30}, {report.Device, 1, w.Until()},
+		{report.Device, 1, 20}, {report.Radio, 1, 20}, {report.Device, 1, 30}, {report.Device, 1, w.Until()},
 		{report.Pipeline, -1, w.Begins() + 2*3_600_000}, {report.Radio, -1, w.Begins() + 4*3_600_000}, {report.Pipeline, -1, w.Begins() + 6*3_600_000},
 	}
 	if len(f.Spells) != len(want) {
