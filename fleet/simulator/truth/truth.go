@@ -34,34 +34,31 @@ const (
 	Boot         = "boot"          // device; detail: reason, boot, firmware
 	Crash        = "crash"         // device; detail: reason, firmware
 	BootLoop     = "boot-loop"     // device, at to until; detail: crashes, firmware
-	OSErrors     = "os-errors"     // device, at to until; detail: rate per day, code, cause
+	OSErrors     = "os-errors"     // device, at to until; detail: code, per_day, firmware
 	Assigned     = "assigned"      // device; detail: rollout, arm (treated, control), stage
 	Update       = "update"        // device, at to until; detail: rollout, stage, from, to, result
-	Postponed    = "postponed"     // device, at to until; detail: rollout, to
-	Leak         = "leak"          // device, at to until; detail: metric, firmware
+	Postponed    = "postponed"     // device, at to until; detail: rollout, stage, to
+	Leak         = "leak"          // device, at to until; detail: metric, per_day, firmware
 	Drain        = "drain"         // device, at to until; detail: factor, firmware
 	Shift        = "shift"         // device, at to until; detail: metric, by, firmware
 	BatteryLow   = "battery-low"   // device, at to until: the last two per cent
-	ClockWrong   = "clock"         // device, at to until; detail: by, cause (wrong, step)
-	Knocking     = "knocking"      // device, at to until; detail: every
-	Rollout      = "rollout"       // cohort, at to until; detail: firmware, stages
-	Stage        = "stage"         // cohort, at to until; detail: rollout, stage, share, devices
+	ClockWrong   = "clock"         // device, at to until; detail: by_ms, cause
+	Knocking     = "knocking"      // device, at to until; detail: every_ms
+	Rollout      = "rollout"       // cohort, at to until; detail: rollout, firmware, stages, whole_sites
+	Stage        = "stage"         // cohort, at to until; detail: rollout, stage, firmware, share
 	SiteOutage   = "site-outage"   // cohort, at to until; detail: site
 	Expected     = "expected"      // cohort, at to until, a day: Count in detail
-	SleepPlanned = "planned-sleep" // cohort; detail: every, from, for
+	SleepPlanned = "planned-sleep" // cohort; detail: every_ms, from_ms, for_ms
 )
 
 // Causes of silence.
 const (
-	CausePower    = "power"    // the device has none
-	CauseBattery  = "battery"  // it is empty
-	CauseRadio    = "radio"    // the radio gets nothing through
-	CauseRegion   = "region"   // the region's network is cut
-	CauseGateway  = "gateway"  // nobody answers
-	CausePipeline = "pipeline" // the gateway cannot publish
-	CauseUpdate   = "update"   // what the device runs made it silent
-	CauseHang     = "hang"     // the device is on and says nothing; nobody can see why
-	CauseNever    = "never"    // it was enrolled and never said a word
+	CausePower   = "power"   // the device has none
+	CauseBattery = "battery" // it is empty
+	CauseRadio   = "radio"   // the radio gets nothing through
+	CauseUpdate  = "update"  // what the device runs made it silent
+	CauseHang    = "hang"    // the device is on and says nothing; nobody can see why
+	CauseNever   = "never"   // it was enrolled and never said a word
 )
 
 // Line is one thing that happened.
