@@ -80,6 +80,7 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 		}
 	}
+	c.hangUp = g.tire(c, who.peer, reason) || c.hangUp
 	said := g.reply(c, reason, p)
 	_ = said.Send(w) // an error means that the device has gone, and will send the same seq again; or that it asked by HEAD
 }
@@ -102,10 +103,32 @@ func (g *Gateway) again(conn *line, h heading, p []byte) (goesOn bool) {
 	c.src.Reset(p)
 	reason, refused := g.take(c, refused, &c.src, int64(len(p)), nil)
 	g.metrics.answered[h.stream][reason].Add(1)
+	c.hangUp = g.tire(c, c.peer, reason) || c.hangUp
 	said := g.reply(c, reason, refused)
 	c.wire = said.Append(c.wire[:0], time.Now())
 	_, err := conn.Write(c.wire)
 	return err == nil && !said.Close
+}
+
+// tire makes one wait who sends again and again what is refused, so that it keeps the gateway no busier than others do, and
+// says whether its connection is to end. It holds up that connection alone. What the gateway cannot take for reasons of its
+// own is nobody's fault.
+func (g *Gateway) tire(c *call, peer *door.Peer, reason answer.Reason) (ends bool) {
+	if peer == nil || reason.Accepted() || reason.Status() >= http.StatusInternalServerError {
+		return false
+	}
+	sender, factor := c.device, 1.0
+	if c.agent != nil {
+		sender = c.agent
+	}
+	if _, acts := g.roster.Acting(sender.No); acts { // some of many may be refused, and the others are not to wait for them
+		factor = g.cfg.Limits.AgentFactor
+	}
+	wait, ends := peer.Refused(time.Now(), factor)
+	if wait > 0 {
+		time.Sleep(wait)
+	}
+	return ends
 }
 
 // settle ends a call, also one that panics: what it holds is given back, and net/http ends its connection and no other.

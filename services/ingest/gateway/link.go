@@ -95,7 +95,12 @@ func (l *link) Publish(_ *session.Conn, m *session.Message) {
 	c.waiter, c.message, c.topic = l, m, l.meant
 	defer l.settle(c)
 	if reason, p, known := l.take(c); known {
+		l.idle(c)
+		ends := l.g.tire(c, l.peer, reason)
 		l.answer(c, reason, p)
+		if ends {
+			l.conn.End(packet.MessageRateTooHigh, "Message after message is refused: mend what is sent, and connect again.", "")
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -326,6 +327,37 @@ func TestATopicOrABodyOfAnotherDeviceIsRefusedAndTold(t *testing.T) {
 	if n := s.stored(record.TopicTelemetry, "boiler-2") + s.stored(record.TopicEvents, "boiler-2"); n != 0 {
 		t.Errorf("%d records of another", n)
 	}
+	s.balanced()
+}
+
+// What is refused costs its sender no rate. It waits all the same, and nobody with it: the least time that so many refusals
+// take is fixed, whatever the machine does.
+func TestWhoIsRefusedAgainAndAgainWaitsAlone(t *testing.T) {
+	s := open(t, nil, "storm", "calm")
+	const many, least = 260, 500 * time.Millisecond // 200 at once, and 100 a second
+	p, c := s.mqtt("storm"), s.device("storm")
+	for name, ask := range map[string]func(){
+		"by MQTT": func() {
+			if reason, _, ended := refused(s.publish(p, publisher.Message{Topic: "nothing/here", QoS: 1, Payload: []byte("x")})); reason != packet.TopicNameInvalid || ended {
+				t.Fatalf("%v %v", reason, ended)
+			}
+		},
+		"by HTTPS": func() {
+			if r := s.post(c, "/v1/telemetry/calm", typeJSON, message(1, 0, "")); r.Code != http.StatusForbidden {
+				t.Fatal(r.Raw)
+			}
+		},
+	} {
+		began := time.Now()
+		for range many {
+			ask()
+		}
+		if d := time.Since(began); d < least {
+			t.Errorf("%s: %d refusals in %v", name, many, d)
+		}
+	}
+	s.stores(s.mqtt("calm"), telemetry(message(1, 0, "")))
+	s.stores(p, telemetry(message(1, 0, "")))
 	s.balanced()
 }
 

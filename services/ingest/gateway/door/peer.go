@@ -28,6 +28,7 @@ type Peer struct {
 
 	farewell atomic.Pointer[func(*standing.Verdict)]
 	chatter  chatter
+	refusals refusals
 }
 
 // Farewell has tell end the connection when the registry does, instead of the door, which closes it without a word. It
