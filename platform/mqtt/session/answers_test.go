@@ -411,6 +411,46 @@ func TestAMessageForWhichThereIsNoMemoryIsNotReadAndSentLater(t *testing.T) {
 	})
 }
 
+func TestAMessageHoldsNoMemoryBeforeItComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, mem := settings(), &room{left: 100_000}
+		s.Room = mem
+		h := &held{}
+		w := connect(t, s, &recorder{publish: h.keep})
+		w.in(hello(packet.V5))
+		p := publication(packet.V5, packet.Publish{QoS: 1, ID: 1, Payload: make([]byte, 90_000)})
+		for sent, until := 0, 0; sent < len(p); sent = until {
+			until = min(sent+1_000, len(p))
+			w.write(p[sent:until]...)
+			synctest.Wait()
+			mem.mu.Lock()
+			if held := int(100_000 - mem.left); held > 8*until+firstBlock {
+				t.Fatalf("%d bytes are held when %d of %d have come", held, until, len(p))
+			}
+			mem.mu.Unlock()
+		}
+		if len(h.all) != 1 || len(h.all[0].Payload) != 90_000 || 100_000-mem.left < 90_000 {
+			t.Fatalf("%d messages, %d bytes are held", len(h.all), 100_000-mem.left)
+		}
+		// There is room for another's beginning, and not for the rest of it.
+		p = publication(packet.V5, packet.Publish{QoS: 1, ID: 2, Payload: make([]byte, 50_000)})
+		w.write(p[:8_000]...)
+		w.write(p[8_000:]...)
+		if p := w.next(); len(p) < 5 || p[3] != 2 || packet.Reason(p[4]) != packet.QuotaExceeded {
+			t.Fatalf("told % x", p)
+		}
+		h.answer(0, Answer{})
+		w.expect(0x40, 2, 0, 1)
+		w.write(p...) // now there is
+		synctest.Wait()
+		h.answer(1, Answer{})
+		w.expect(0x40, 2, 0, 2)
+		if mem.left != 100_000 {
+			t.Errorf("%d bytes are not given back", 100_000-mem.left)
+		}
+	})
+}
+
 func TestWhatAnAliasStandsForIsKeptOfAMessageForWhichThereIsNoMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, mem := settings(), &room{left: 10_000}

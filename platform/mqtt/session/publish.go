@@ -11,17 +11,13 @@ func (c *Conn) publish(h packet.Header) bool {
 	case h.QoS() == 1 && c.version == packet.V5 && c.tooMany():
 		return c.refuse(packet.ReceiveMaximumExceeded, "more messages on their way than the receive maximum")
 	}
-	room := 0
-	if r := c.settings.Room; r != nil {
-		if !r.Take(int64(h.Length)) {
-			return c.crowded(h)
-		}
-		room = h.Length
-	}
-	b, ok := c.large(h.Length)
-	if !ok {
-		c.give(room)
+	b, used, room, ok := c.body(h.Length)
+	switch {
+	case ok:
+	case used < 0:
 		return false
+	default:
+		return c.crowded(h, b, used)
 	}
 	m := newMessage(c, b, h.Length, room)
 	err := m.Decode(h, b.b[:h.Length], c.version)
@@ -43,10 +39,41 @@ func (c *Conn) publish(h packet.Header) bool {
 	return true
 }
 
-func (c *Conn) give(room int) {
-	if room > 0 {
-		c.settings.Room.Give(int64(room))
+// body reads a message's body of n bytes, and takes room for it as it comes: one who sends nothing of a long message holds none that
+// others could use. ok is false when there is none left, with the bytes that have come; used is below 0 when the connection is to end.
+func (c *Conn) body(n int) (b *block, used, room int, ok bool) {
+	r := c.settings.Room
+	if r == nil {
+		if b, ok = c.large(n); !ok {
+			used = -1
+		}
+		return b, used, 0, ok
 	}
+	if room = min(n, firstBlock); !r.Take(int64(room)) {
+		return nil, 0, 0, false
+	}
+	b = newBlock(room)
+	used = c.buffered(b.b[:min(n, len(b.b))])
+	for used < n {
+		c.begin(c.settings.Limits.Body)
+		if used == len(b.b) {
+			next := min(n, 8*used)
+			if !r.Take(int64(next - room)) {
+				r.Give(int64(room))
+				return b, used, 0, false
+			}
+			room = next
+			b = b.grown(used, next)
+		}
+		got, alive := c.read(b.b[used:min(n, len(b.b))])
+		if !alive {
+			b.free()
+			r.Give(int64(room))
+			return nil, -1, 0, false
+		}
+		used += got
+	}
+	return b, used, room, true
 }
 
 func (c *Conn) tooMany() bool {
@@ -104,27 +131,29 @@ func (c *Conn) alias(m *Message) error {
 const headBytes = 1 << 10
 
 // crowded answers a message for which there is no memory. Its head is read all the same: for its identifier, and for what an alias stands
-// for from now on.
-func (c *Conn) crowded(h packet.Header) bool {
+// for from now on. have bytes of it are in b, which is nil where none are.
+func (c *Conn) crowded(h packet.Header, b *block, have int) bool {
 	const text = "the server has no room for a message now; send it again later"
-	head := min(h.Length, 4+c.settings.Limits.Topic+headBytes)
-	b, ok := c.large(head)
-	if !ok {
-		return false
+	if b == nil {
+		have = min(h.Length, 4+c.settings.Limits.Topic+headBytes)
+		var ok bool
+		if b, ok = c.large(have); !ok {
+			return false
+		}
 	}
 	m := newMessage(c, b, h.Length, 0)
-	err := m.Decode(h, b.b[:head], c.version)
+	err := m.Decode(h, b.b[:have], c.version)
 	if err == nil {
 		err = c.alias(m)
 	}
 	id := m.ID
 	m.free()
 	switch {
-	case err != nil && head < h.Length: // it may be in order, and longer
+	case err != nil && have < h.Length: // it may be in order, and longer
 		return c.refuse(packet.QuotaExceeded, text)
 	case err != nil:
 		return c.fault(err)
-	case !c.skip(h.Length - head):
+	case !c.skip(h.Length - have):
 		return false
 	case h.QoS() == 0:
 	case c.version != packet.V5:

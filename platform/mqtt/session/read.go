@@ -213,14 +213,20 @@ func (c *Conn) small(n int) ([]byte, *block, bool) {
 	return c.in[c.r-n : c.r], nil, true
 }
 
+// buffered moves what was read already.
+func (c *Conn) buffered(dst []byte) int {
+	n := copy(dst, c.in[c.r:c.w])
+	c.r += n
+	return n
+}
+
 // firstBlock is what a body gets that has not come yet.
 const firstBlock = 4 << 10
 
 // large reads a body of n bytes into a block, which grows as the bytes come.
 func (c *Conn) large(n int) (*block, bool) {
 	b := newBlock(min(n, firstBlock))
-	used := copy(b.b[:min(n, len(b.b))], c.in[c.r:c.w])
-	c.r += used
+	used := c.buffered(b.b[:min(n, len(b.b))])
 	for used < n {
 		c.begin(c.settings.Limits.Body)
 		if used == len(b.b) {

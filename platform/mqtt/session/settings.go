@@ -86,8 +86,8 @@ type Settings struct {
 	Room Room
 }
 
-// Room is memory for messages that are being read. Each message takes what it is long, before it is read, and gives it back when it
-// is done with; where there is none left, it is answered Slow and not read into memory.
+// Room is memory for messages that are being read. Each message takes what it is long, as its bytes come, and gives it back when it
+// is done with; where there is none left, it is answered Slow and no more of it is read into memory.
 type Room interface {
 	Take(bytes int64) bool
 	Give(bytes int64)
