@@ -88,7 +88,7 @@ func (k *Connack) Decode(body []byte, v Version) error {
 	for p.next() {
 		switch p.id {
 		case propSessionExpiry:
-			k.SessionExpiry = &[]uint32{p.num}[0]
+			k.SessionExpiry = new(p.num)
 		case propReceiveMaximum:
 			if !p.zero("receive maximum") {
 				k.ReceiveMaximum = uint16(p.num)
@@ -104,7 +104,7 @@ func (k *Connack) Decode(body []byte, v Version) error {
 		case propAssignedClientID:
 			k.AssignedID = string(p.value)
 		case propServerKeepAlive:
-			k.KeepAlive = &[]uint16{uint16(p.num)}[0]
+			k.KeepAlive = new(uint16(p.num))
 		case propReasonString:
 			k.Text = string(p.value)
 		case propServerReference:
