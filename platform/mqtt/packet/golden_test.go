@@ -28,7 +28,7 @@ var golden = []struct {
 	{name: "CONNACK 5.0", version: V5,
 		bytes: "\x20\x24\x00\x00\x21\x11\x00\x00\x00\x00\x21\x00\x40\x25\x00\x28\x00\x29\x00\x2a\x00\x24\x01\x27\x00\x04\x00\x00\x22\x00\x10\x12\x00\x01a\x13\x00\x3c",
 		packet: Connack{SessionExpiry: new(uint32), ReceiveMaximum: 64, PublishOnly: true, MaximumPacket: 256 << 10, TopicAliasMax: 16, AssignedID: "a",
-			KeepAlive: &[]uint16{60}[0]}},
+			KeepAlive: new(uint16(60))}},
 	{name: "CONNACK 5.0 of a refusal", version: V5, bytes: "\x20\x0e\x00\x9d\x0b\x1f\x00\x02no\x1c\x00\x03o:1",
 		packet: Connack{Reason: ServerMoved, Text: "no", ServerReference: "o:1"}},
 	{name: "PUBLISH 3.1.1", version: V311, bytes: "\x32\x07\x00\x03a/b\x00\x0a", packet: Publish{QoS: 1, ID: 10, Topic: []byte("a/b"), Payload: []byte{}}},
