@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,7 +82,12 @@ func TestARehearsalIsReportedAndItsDataCanBeOpened(t *testing.T) {
 		t.Errorf("the truth has %d lines, %v", len(lines), err)
 	}
 
-	l.start(t, "--data", "first", "--devices", "0")
+	// A stack begins with what was simulated, and its own fleet lives another scenario meanwhile.
+	own := strings.NewReplacer("smallest", "own", "tiny", "own", "devices: 10", "devices: 3").Replace(smallest)
+	if err := os.WriteFile(filepath.Join(l.dir, "own.yaml"), []byte(own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.start(t, "--data", "first", "--scenario", "./own.yaml")
 	got := strings.TrimSpace(l.must(t, "query", "--data", "first", "--format", "TSV", "SELECT count() FROM messages"))
 	// Made of messages and of messages of events, all of them stored once.
 	if n, err := strconv.ParseUint(got, 10, 64); err != nil || n < r.Check.Stored {
@@ -97,6 +103,16 @@ func TestARehearsalIsReportedAndItsDataCanBeOpened(t *testing.T) {
 	if !live.Check.OK || live.Check.Arrived < 30 || live.Mode != "real-time" || live.RealLag == nil {
 		t.Errorf("%+v", live)
 	}
+	if live.Total.Stored != live.Check.Stored {
+		t.Errorf("%d messages are counted, %d of them the simulation's: the stack's own fleet is not part of it", live.Total.Stored, live.Check.Stored)
+	}
+	l.eventually(t, "the devices of the stack's own scenario are heard", func() error {
+		heard := strings.TrimSpace(l.must(t, "query", "--data", "first", "--format", "TSV", "SELECT uniq(device) FROM messages WHERE device LIKE 'own-%'"))
+		if heard != "3" {
+			return fmt.Errorf("%s of 3 devices", heard)
+		}
+		return nil
+	})
 }
 
 func TestAScenarioThatCannotBeUsedIsRefusedWithThePlace(t *testing.T) {
