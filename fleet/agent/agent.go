@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -62,6 +63,9 @@ func New(cfg Config, version string, u Updater, log *slog.Logger) (*Agent, error
 		return nil, fmt.Errorf("firmware: %w", err)
 	}
 	id, err := est.Load(cfg.Identity)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; `muster-agent enrol` gets one", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -116,9 +116,9 @@ func (s *session) ask(ctx context.Context, operation string, request []byte) ([]
 	return certs, nil
 }
 
-// said is what a server answered, as far as it can stand in a log.
+// said is what a server answered, as far as it can stand in a log, in one line.
 func said(text []byte) string {
-	text = text[:min(len(text), maxSaid)]
+	text = bytes.ReplaceAll(bytes.TrimSpace(text[:min(len(text), maxSaid)]), []byte("\n"), []byte("; "))
 	return strings.TrimSpace(strings.Map(func(c rune) rune {
 		if c < 0x20 || c >= 0x7f && c < 0xa0 {
 			return ' '

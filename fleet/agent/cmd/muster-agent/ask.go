@@ -24,7 +24,7 @@ func (s *settings) dial(ctx context.Context) (*net.UnixConn, func(), error) {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", s.socket)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w on %s: %w", errNobody, s.socket, err)
+		return nil, nil, fmt.Errorf("%w on %s: %w; start one with `muster-agent run`, and --wait 1m waits for it", errNobody, s.socket, err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	return conn.(*net.UnixConn), func() { stop(); conn.Close() }, nil
