@@ -2,7 +2,9 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -26,6 +28,9 @@ type keeper struct {
 func openIdentity(dir string, log *slog.Logger) (*keeper, error) {
 	k := &keeper{dir: dir, log: log}
 	_, err := k.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; an operator makes one with `muster device enroll NAME --out %s`", err, dir)
+	}
 	return k, err
 }
 
