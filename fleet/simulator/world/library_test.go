@@ -17,7 +17,7 @@ import (
 )
 
 // budget is how many messages of each scenario are looked at.
-const budget = 25_000
+const budget = 12_000
 
 // TestWhatDevicesSaidIsWhatTheTruthSays plays lives of every scenario of the library.
 func TestWhatDevicesSaidIsWhatTheTruthSays(t *testing.T) {
