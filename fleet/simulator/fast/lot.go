@@ -75,6 +75,8 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 					told.Lost++
 					r.lost(device, x.Message.Made)
 				}
+			case world.Held:
+				r.held(device, x.Message.Made)
 			case world.Deliver:
 				m := &x.Message
 				beat := s.beat(x.At)*len(r.fleet.regions) + r.fleet.region[cohort]

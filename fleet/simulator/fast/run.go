@@ -224,6 +224,13 @@ func (r *run) lost(device int, made int64) {
 	}
 }
 
+// held remembers when a message was made that will arrive after the end.
+func (r *run) held(device int, made int64) {
+	if r.Losses {
+		r.told[device].HeldAt = append(r.told[device].HeldAt, uint32((made-r.World.Begins())/1000))
+	}
+}
+
 func (r *run) result() Result {
 	out := Result{Told: r.told, Records: r.records.Load(), Lines: r.World.Truth()}
 	cohorts := len(r.World.Scenario().Cohorts)

@@ -55,6 +55,7 @@ type Told struct {
 	Telemetry Print    // of its own messages that arrived
 	Events    Print    // of its own messages of events that arrived
 	LostAt    []uint32 // when the lost ones were made, in seconds from the beginning, ascending
+	HeldAt    []uint32 // likewise of those that were on their way at the end
 	Clock     Clock    // by which the times of its messages are
 }
 

@@ -322,8 +322,10 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 	switch {
 	case best.Class != "":
 		return best.Class, best.Kind
-	case lostIn(m, s, f.Begins, interval):
+	case madeIn(m.Told.LostAt, s, f.Begins, interval):
 		return Radio, "lost on the radio"
+	case madeIn(m.Told.HeldAt, s, f.Begins, interval):
+		return Radio, "on its way when the simulation ended"
 	case f.Cohorts[m.Cohort].Sleep.covers(s):
 		return Planned, "planned sleep"
 	case touched.Class != "":
@@ -334,18 +336,18 @@ func judge(f *Facts, s Silence, m *Member, own, wide []Spell) (Class, string) {
 			return Radio, x.Kind
 		}
 	}
-	if s.Until >= m.Until-2*interval && m.Told.waiting() > 0 { // later ones may have overtaken it
+	if !f.Fast && s.Until >= m.Until-2*interval && m.Told.waiting() > 0 { // which ones, nobody noted; later ones may have overtaken it
 		return Radio, "on its way when the simulation ended"
 	}
 	return Unexplained, ""
 }
 
-// lostIn says whether a message that was made in the silence was lost. The silence is between times of the device's clock, which
+// madeIn says whether one of some messages was made in the silence. The silence is between times of the device's clock, which
 // may be off by as much as an interval.
-func lostIn(m *Member, s Silence, begins, interval int64) bool {
+func madeIn(times []uint32, s Silence, begins, interval int64) bool {
 	from := uint32(max(0, s.From-interval-begins) / 1000)
-	at, _ := slices.BinarySearch(m.Told.LostAt, from)
-	return at < len(m.Told.LostAt) && begins+1000*int64(m.Told.LostAt[at]) <= s.Until+interval
+	at, _ := slices.BinarySearch(times, from)
+	return at < len(times) && begins+1000*int64(times[at]) <= s.Until+interval
 }
 
 // covers says whether most of a silence is planned.

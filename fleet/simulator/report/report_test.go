@@ -86,12 +86,24 @@ func TestWhoseASilenceIs(t *testing.T) {
 
 func TestWhatIsOnItsWayAtTheEndIsTheRadios(t *testing.T) {
 	for _, c := range []struct {
+		fast    bool
+		held    []uint32 // seconds from the beginning
 		waiting uint64
 		before  int64 // the end
 		want    Class
-	}{{0, 0, Unexplained}, {1, 0, Radio}, {1, 2 * minute, Radio}, {1, hour, Unexplained}} {
+	}{
+		{fast: true, held: []uint32{38_700}, before: 37 * hour, want: Radio},
+		{fast: true, held: []uint32{3_600}, before: 37 * hour, want: Unexplained},
+		{fast: true, waiting: 1, want: Unexplained}, // each is known by its time
+		{want: Unexplained},
+		{waiting: 1, want: Radio},
+		{waiting: 1, before: 2 * minute, want: Radio},
+		{waiting: 1, before: hour, want: Unexplained},
+	} {
 		f := pilot()
+		f.Fast = c.fast
 		f.Members[0].Told.Made += c.waiting
+		f.Members[0].Told.HeldAt = c.held
 		f.Silences = []Silence{{0, f.Until - c.before - 20*minute, f.Until - c.before, 1}}
 		for _, g := range Make(f).Total.Gaps {
 			if (g.Class == c.want) != (g.Count == 1) {

@@ -11,6 +11,7 @@ const (
 	Lost                // Message was made and never arrives; it has no body
 	Fact                // Truth happened to the device; Truth.At and Until may lie before or after At
 	Tally               // Day and Count: what the device counted on a day that is over
+	Held                // Message was made and is on its way when the scenario ends; it has no body
 )
 
 // Stream says which topic a message belongs to.

@@ -167,6 +167,7 @@ type judge struct {
 	booted map[uint32]int64
 	kinds  map[string]int
 	count  truth.Count
+	held   int64 // on their way at the end
 	told   truth.Count
 	batch  batch.Batch
 	fw     []string // by made
@@ -187,6 +188,8 @@ func (j *judge) play(l *world.Life) {
 		case world.Lost:
 			j.count.Lost++
 			j.count.Made++
+		case world.Held:
+			j.held++
 		case world.Fact:
 			j.facts = append(j.facts, h.Truth)
 			j.kinds[h.Truth.Kind]++
@@ -263,8 +266,8 @@ func (j *judge) sums() {
 		j.told.Refused != j.count.Refused || j.told.Values != j.count.Values || j.told.Bytes != j.count.Bytes {
 		j.t.Errorf("counted %+v, saw %+v", j.told, j.count)
 	}
-	if under := j.told.Made - j.told.Arrived - j.told.Lost; under < 0 {
-		j.t.Errorf("made %d, arrived %d, lost %d", j.told.Made, j.told.Arrived, j.told.Lost)
+	if under := j.told.Made - j.told.Arrived - j.told.Lost; under != j.held {
+		j.t.Errorf("made %d, arrived %d, lost %d, held %d", j.told.Made, j.told.Arrived, j.told.Lost, j.held)
 	}
 	if j.w.Scenario().Name != "cost-spike" && j.told.Due < j.told.Made-j.told.Made/50-10 {
 		j.t.Errorf("due %d, made %d", j.told.Due, j.told.Made)

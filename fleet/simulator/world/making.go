@@ -151,11 +151,14 @@ func (l *Life) report(at int64, events ...event.Device) {
 	l.post(p)
 }
 
-// post sends what stands in the slot. It gives false if it is lost.
-func (l *Life) post(p *packet) bool {
+// post sends what stands in the slot, and says what becomes of it: Deliver, Lost or Held.
+func (l *Life) post(p *packet) Kind {
 	p.at, p.Backlog = l.send(p.Made)
-	if p.at == lost || p.at >= l.w.Until() {
-		return p.at != lost
+	switch {
+	case p.at == lost:
+		return Lost
+	case p.at >= l.w.Until():
+		return Held
 	}
 	again, original := l.copyOf(p.at), p.Message
 	l.dispatch()
@@ -166,7 +169,7 @@ func (l *Life) post(p *packet) bool {
 		c.Copy, c.Body = true, body
 		l.dispatch()
 	}
-	return true
+	return Deliver
 }
 
 // read makes a set of readings, or a part of one that is too large for a message.
@@ -201,13 +204,16 @@ func (l *Life) read(at int64, h *Happening) bool {
 	}
 	l.seq++
 	l.madeOn(t).Made++
-	if !l.post(p) {
-		l.madeOn(t).Lost++
-		h.At, h.Device, h.Kind = at, l.no, Lost
-		h.Message = Message{Boot: p.Boot, Seq: p.Seq, Made: t, Values: values, Body: h.Message.Body[:0]}
-		return true
+	end := l.post(p)
+	if end == Deliver {
+		return false // it is a happening when it arrives
 	}
-	return false
+	if end == Lost {
+		l.madeOn(t).Lost++
+	}
+	h.At, h.Device, h.Kind = at, l.no, end
+	h.Message = Message{Boot: p.Boot, Seq: p.Seq, Made: t, Values: values, Body: h.Message.Body[:0]}
+	return true
 }
 
 // messages is how many a set of readings needs.
