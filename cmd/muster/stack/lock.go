@@ -66,7 +66,7 @@ func (d Dir) Running() (Instance, error) {
 	}
 	i, err := d.instance()
 	if err != nil {
-		return Instance{}, fmt.Errorf("a stack is starting in %s: try again in a moment", d.Shown())
+		return Instance{}, fmt.Errorf("a stack is starting in %s, or a simulation writes there: try again in a moment", d.Shown())
 	}
 	return i, nil
 }

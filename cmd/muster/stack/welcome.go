@@ -52,6 +52,9 @@ Read it a few seconds later:
 		s.Dir.Shown(), s.Ports.GatewayURL(), s.Ports.RegistryURL(), Shown(s.Dir.SecretFile(SecretOperator)), s.Ports.ClickHouseURL(),
 		Loopback(s.Ports.Kafka), Shown(s.Dir.SecretFile(SecretKafkaReader)),
 		file(client.CAFile), file(client.CertFile), file(client.KeyFile), word(command()), more, s.Ports.ESTURL(), s.Ports.MQTTURL())
+	if err == nil && s.World != nil {
+		_, err = fmt.Fprintf(o.Out, "\nThe devices live %s. What happened to whom will be in %s when that ends, or is stopped.\n", s.World.Scenario().Name, Shown(s.Dir.truth()))
+	}
 	if err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}
