@@ -119,20 +119,21 @@ func (s *session) ask(ctx context.Context, operation string, request []byte) ([]
 // said is what a server answered, as far as it can stand in a log, in one line.
 func said(text []byte) string {
 	text = bytes.ReplaceAll(bytes.TrimSpace(text[:min(len(text), maxSaid)]), []byte("\n"), []byte("; "))
-	return strings.TrimSpace(strings.Map(func(c rune) rune {
+	line := strings.Map(func(c rune) rune {
 		if c < 0x20 || c >= 0x7f && c < 0xa0 {
 			return ' '
 		}
 		return c
-	}, strings.ToValidUTF8(string(text), "?")))
+	}, strings.ToValidUTF8(string(text), "?"))
+	return strings.TrimSpace(strings.ToValidUTF8(line[:min(len(line), maxSaid)], "")) // a line's end became two characters
 }
 
 // retryAfter reads both forms of the header.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	wait := unsaid
-	if n, err := strconv.Atoi(v); err == nil && n >= 0 {
-		wait = min(time.Duration(min(n, int(longest/time.Second)))*time.Second, longest)
+	if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+		wait = time.Duration(min(n, int64(longest/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(v); err == nil {
 		wait = time.Until(at)
 	}
