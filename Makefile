@@ -37,8 +37,9 @@ agent: ## bin/muster-agent, static, for this machine or another (GOARCH=arm GOAR
 engine: ## the embedded ClickHouse, by npm ci
 	@.ci/engine
 
+# One package more at a time than there are cores: tests wait more than they compute.
 test: engine ## every test of every module
-	go test -timeout 10m work
+	go test -p $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) -timeout 10m work
 
 check: format vet lint tidy house ## format, vet, lint, tidy, the house's rules
 
