@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -207,6 +208,38 @@ func TestWhatTheRegistrySaysOfAnAgentHoldsAtOnce(t *testing.T) {
 		t.Errorf("after it was withdrawn: %d %s", r.Code, r.Raw)
 	}
 	s.balanced()
+}
+
+func TestAMessageThatBeganBeforeItsAgentLostTheRightIsRefusedToo(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		s := hall(t, nil)
+		c := s.client(s.ca.Device("edge"), http2)
+		body, rest := io.Pipe()
+		whole := message(1, 1, "")
+		answer := make(chan reply, 1)
+		go func() {
+			r, err := s.try(c, "/v1/telemetry/boiler-3", typeJSON, body)
+			if err != nil {
+				t.Error(err)
+			}
+			answer <- r
+		}()
+		if _, err := rest.Write(whole[:10]); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("it is taken in, and its body read", func() bool { return s.metric("muster_gateway_requests_in_flight") == 1 })
+		s.said(event.ActingWithdrawn{Agent: 1})
+		if _, err := rest.Write(whole[10:]); err != nil {
+			t.Fatal(err)
+		}
+		if err := rest.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-answer; r.Code != http.StatusForbidden || r.Reason != "device-mismatch" {
+			t.Errorf("%s: %d %s", r.Proto, r.Code, r.Raw)
+		}
+		s.balanced()
+	}
 }
 
 // Who speaks for many pays for all of them, and each of them for itself.
