@@ -236,3 +236,12 @@ func TestHouseProcessesEndInMainOnly(t *testing.T) {
 		}
 	})
 }
+
+// The agent imports proto alone, and proto is no place for files: what stands twice for that reason stands twice the same.
+func TestHouseTwinsAreTheSame(t *testing.T) {
+	for _, name := range []string{"wholefile.go", "wholefile_test.go"} {
+		if read(t, "fleet/agent/wholefile/"+name) != read(t, "services/registry/wholefile/"+name) {
+			t.Errorf("fleet/agent/wholefile/%s and services/registry/wholefile/%[1]s differ: mend both", name)
+		}
+	}
+}

@@ -115,7 +115,7 @@ func (r *Rehearsal) Follow(ctx context.Context, profiles []fast.Profile) error {
 }
 
 func (r *Rehearsal) follow() error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) // of what runs until Close, and not of who began it
 	r.stop = cancel
 	as := func(principal string) (eventlog.Config, error) {
 		c, err := r.place.LogAs(principal, r.broker.Addr())

@@ -150,7 +150,7 @@ func (r *run) tell(ended <-chan struct{}) {
 
 // leave gives each device a last chance to deliver what it holds. What the lives would still have said is not said.
 func (r *run) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), lastChance)
+	ctx, cancel := context.WithTimeout(context.Background(), lastChance) // the run's has ended
 	defer cancel()
 	left := make(chan *seat)
 	var workers sync.WaitGroup

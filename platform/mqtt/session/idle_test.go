@@ -159,10 +159,10 @@ func (s *idleServer) fill(t *testing.T, n int) {
 	pool.AddCert(s.ca)
 	var opening sync.WaitGroup
 	var mu sync.Mutex
-	todo := make(chan int)
+	numbers := make(chan int)
 	for range 8 {
 		opening.Go(func() {
-			for i := range todo {
+			for i := range numbers {
 				cert := tls.Certificate{Certificate: [][]byte{s.certify(t, int64(i+2), fmt.Sprintf("device-%05d", i), &key.PublicKey)}, PrivateKey: key}
 				conn, err := s.open(&tls.Config{RootCAs: pool, ServerName: "localhost", Certificates: []tls.Certificate{cert}}, i)
 				if err != nil {
@@ -176,9 +176,9 @@ func (s *idleServer) fill(t *testing.T, n int) {
 		})
 	}
 	for i := range n {
-		todo <- i
+		numbers <- i
 	}
-	close(todo)
+	close(numbers)
 	opening.Wait()
 }
 
