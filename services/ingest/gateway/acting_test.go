@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -213,29 +212,8 @@ func TestWhatTheRegistrySaysOfAnAgentHoldsAtOnce(t *testing.T) {
 func TestAMessageThatBeganBeforeItsAgentLostTheRightIsRefusedToo(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		s := hall(t, nil)
-		c := s.client(s.ca.Device("edge"), http2)
-		body, rest := io.Pipe()
-		whole := message(1, 1, "")
-		answer := make(chan reply, 1)
-		go func() {
-			r, err := s.try(c, "/v1/telemetry/boiler-3", typeJSON, body)
-			if err != nil {
-				t.Error(err)
-			}
-			answer <- r
-		}()
-		if _, err := rest.Write(whole[:10]); err != nil {
-			t.Fatal(err)
-		}
-		s.eventually("it is taken in, and its body read", func() bool { return s.metric("muster_gateway_requests_in_flight") == 1 })
-		s.said(event.ActingWithdrawn{Agent: 1})
-		if _, err := rest.Write(whole[10:]); err != nil {
-			t.Fatal(err)
-		}
-		if err := rest.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if r := <-answer; r.Code != http.StatusForbidden || r.Reason != "device-mismatch" {
+		r := s.halfway(s.client(s.ca.Device("edge"), http2), "/v1/telemetry/boiler-3", func() { s.said(event.ActingWithdrawn{Agent: 1}) })
+		if r.Code != http.StatusForbidden || r.Reason != "device-mismatch" {
 			t.Errorf("%s: %d %s", r.Proto, r.Code, r.Raw)
 		}
 		s.balanced()

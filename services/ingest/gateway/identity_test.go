@@ -134,37 +134,46 @@ func TestNoRouteTellsWhetherAnotherDeviceIsThere(t *testing.T) {
 	s.balanced()
 }
 
+// halfway posts a message and lets something happen between the beginning of its body and the rest.
+func (s *site) halfway(c *http.Client, path string, happens func()) reply {
+	s.t.Helper()
+	body, rest := io.Pipe()
+	whole := message(1, 1, "")
+	answer := make(chan reply, 1)
+	go func() {
+		r, err := s.try(c, path, typeJSON, body)
+		if err != nil {
+			s.t.Error(err)
+		}
+		answer <- r
+	}()
+	if _, err := rest.Write(whole[:10]); err != nil {
+		s.t.Fatal(err)
+	}
+	s.eventually("it is taken in, and its body read", func() bool { return s.metric("muster_gateway_requests_in_flight") == 1 })
+	happens()
+	if _, err := rest.Write(whole[10:]); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := rest.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	return <-answer
+}
+
 func TestAMessageThatBeganBeforeTheQuarantineIsRefusedToo(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		s := open(t, nil, "boiler-1")
 		id := s.ca.Device("boiler-1")
 		slow, other := s.client(id, http2), s.client(id, http2)
-		body, rest := io.Pipe()
-		whole := message(1, 1, "")
-		answer := make(chan reply, 1)
-		go func() {
-			r, err := s.try(slow, "/v1/telemetry", typeJSON, body)
-			if err != nil {
-				t.Error(err)
-			}
-			answer <- r
-		}()
-		if _, err := rest.Write(whole[:10]); err != nil {
-			t.Fatal(err)
-		}
-		s.eventually("it is taken in, and its body read", func() bool { return s.metric("muster_gateway_requests_in_flight") == 1 })
-		s.post(other, "/v1/telemetry", typeJSON, message(1, 2, ""))
-		s.declare(event.DeviceQuarantined{No: 1, On: true})
-		s.eventually("it is held off", func() bool {
-			return s.post(other, "/v1/telemetry", typeJSON, message(2, 1, "")).Code == http.StatusForbidden
+		r := s.halfway(slow, "/v1/telemetry", func() {
+			s.post(other, "/v1/telemetry", typeJSON, message(1, 2, ""))
+			s.declare(event.DeviceQuarantined{No: 1, On: true})
+			s.eventually("it is held off", func() bool {
+				return s.post(other, "/v1/telemetry", typeJSON, message(2, 1, "")).Code == http.StatusForbidden
+			})
 		})
-		if _, err := rest.Write(whole[10:]); err != nil {
-			t.Fatal(err)
-		}
-		if err := rest.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if r := <-answer; r.Code != http.StatusForbidden || r.Reason != "quarantined" {
+		if r.Code != http.StatusForbidden || r.Reason != "quarantined" {
 			t.Errorf("%s: %d %s", r.Proto, r.Code, r.Raw)
 		}
 		s.balanced()
