@@ -71,7 +71,7 @@ type commitFound struct {
 var errTopicChanged = errors.New("a topic was deleted and created again")
 
 // follow joins the group and stores what comes until ctx ends, or the session has to be begun anew.
-func (s *Sink) follow(ctx context.Context) (err error) {
+func (s *Sink) follow(ctx context.Context) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	ses := &session{sink: s, fail: fail, kick: make(chan struct{}, 1), workers: map[place]*worker{}, found: map[place]commitFound{}}
@@ -101,11 +101,9 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 		kgo.OnOffsetsFetched(ses.fetched),
 		kgo.AdjustFetchOffsetsFn(ses.assign),
 	)
-	ses.cl, err = kgo.NewClient(opts...)
-	if err != nil {
-		return fmt.Errorf("kafka client: %w", err)
+	if err := ses.open(opts...); err != nil {
+		return err
 	}
-	ses.adm = kadm.NewClient(ses.cl)
 
 	valve := make(chan struct{})
 	valveCtx, stopValve := context.WithCancel(ctx)
@@ -141,6 +139,20 @@ func (s *Sink) follow(ctx context.Context) (err error) {
 			return err
 		}
 	}
+}
+
+// open makes the session's client.
+func (ses *session) open(opts ...kgo.Opt) error {
+	if _, err := kgo.NewClient(append(opts, kgo.WithHooks(ses))...); err != nil {
+		return fmt.Errorf("kafka client: %w", err)
+	}
+	return nil
+}
+
+// OnNewClient gives the session its client before that begins to work: it may join the group and hand partitions out
+// while NewClient has not returned.
+func (ses *session) OnNewClient(cl *kgo.Client) {
+	ses.cl, ses.adm = cl, kadm.NewClient(cl)
 }
 
 // dispatch hands what was polled to the workers. It never waits for one.

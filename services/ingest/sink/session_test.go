@@ -1,7 +1,9 @@
 package sink
 
 import (
+	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -46,6 +48,27 @@ func (ses *session) isAnother(t *testing.T, than string) (id string) {
 	}
 	t.Fatalf("the client is no other member than %q", than)
 	return ""
+}
+
+// The client joins its group in goroutines of its own, and its callbacks may come before NewClient has returned.
+func TestASessionHasItsClientBeforeThatFirstDials(t *testing.T) {
+	ses := &session{}
+	dialled := make(chan bool, 1)
+	err := ses.open(kgo.SeedBrokers("127.0.0.1:1"), kgo.ConsumerGroup("g"), kgo.ConsumeTopics(record.TopicTelemetry),
+		kgo.Dialer(func(context.Context, string, string) (net.Conn, error) {
+			select {
+			case dialled <- ses.cl != nil && ses.adm != nil: // the race detector, too, holds it to come first
+			default:
+			}
+			return nil, errors.New("no network here")
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ses.cl.CloseAllowingRebalance()
+	if !<-dialled {
+		t.Error("the client dials, and the session does not know it yet")
+	}
 }
 
 // A sink that the group has given up joins again as another member, whose commits the broker takes for any partition.
