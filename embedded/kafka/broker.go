@@ -145,6 +145,9 @@ func (b *Broker) options(secret string) []kfake.Opt {
 		}),
 		kfake.WithLogger(brokerLog{c}),
 	}
+	if c.MinSession > 0 {
+		opts = append(opts, kfake.GroupMinSessionTimeout(c.MinSession))
+	}
 	if c.DataDir != "" {
 		opts = append(opts, kfake.DataDir(c.DataDir))
 		if c.Sync {

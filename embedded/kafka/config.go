@@ -29,6 +29,8 @@ type Config struct {
 	MaxMessageBytes int
 	// OffsetsRetention is how long a group without members keeps its commits, and with them the sink's plans.
 	OffsetsRetention time.Duration
+	// MinSession is the shortest session that a group's member may ask for; 0 is Kafka's default of six seconds.
+	MinSession time.Duration
 	// RetentionEvery is how often topics' retention is applied.
 	RetentionEvery time.Duration
 	// Caps bounds topics in bytes, by name, without eating what is young.
@@ -103,6 +105,9 @@ func (c Config) Validate() error {
 	}
 	if c.OffsetsRetention < time.Hour {
 		return fmt.Errorf("offsets retention %s: want at least 1h", c.OffsetsRetention)
+	}
+	if c.MinSession < 0 {
+		return fmt.Errorf("min session %s: want more than 0s, or 0s for Kafka's default", c.MinSession)
 	}
 	if c.RetentionEvery < time.Millisecond {
 		return fmt.Errorf("retention every %s: want at least 1ms", c.RetentionEvery)
