@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"muster.dev/embedded/clickhouse"
-	"muster.dev/platform/eventlog/logtest"
 	"muster.dev/platform/warehouse"
 )
 
@@ -107,7 +106,8 @@ func (s *storeProcess) config() warehouse.Config {
 func newWorldOn(t testing.TB, dir string) (*world, *storeProcess) {
 	t.Helper()
 	s := startStore(t, dir)
-	return worldOn(t, nil, logtest.Start(t, topics...), s.config(), chances(seed(t), 0)), s
+	_, seeds := broker(t)
+	return worldOn(t, nil, seeds, s.config(), chances(seed(t), 0)), s
 }
 
 // The store dies while sinks insert, and its tokens with it as far as they were not on its disk.

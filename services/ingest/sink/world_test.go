@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"muster.dev/embedded/kafka"
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/eventlog"
 	"muster.dev/platform/eventlog/logtest"
@@ -145,7 +146,34 @@ const parts = 4
 // newWorld has any broker: one in memory, or the real one of logtest.Env.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return worldOn(t, nil, logtest.Start(t, topics...), warehousetest.Config(t), chances(seed(t), 0))
+	_, seeds := broker(t)
+	return worldOn(t, nil, seeds, warehousetest.Config(t), chances(seed(t), 0))
+}
+
+// broker has the topics and nothing else. Where it is one in memory it can be watched, and it is the local stack's own:
+// kfake alone begins the session of a member with an answer that is taken, so that one which is killed while it waits
+// for its group stays in it for ever.
+func broker(t testing.TB) (*kfake.Cluster, []string) {
+	t.Helper()
+	if logtest.Real() {
+		return nil, logtest.Start(t, topics...)
+	}
+	b, err := kafka.Start(kafka.Config{Listen: "127.0.0.1:0", NoAuth: true, MinSession: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for _, topic := range topics {
+		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), topic.Partitions, 1, nil, topic.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Cluster(), []string{b.Addr()}
 }
 
 // newFaultyWorld has a broker that does what it is told.
@@ -163,13 +191,7 @@ func lanes(t *testing.T, n int, run func(t *testing.T, w *world, lane int)) {
 	from := seed(t)
 	one := func(lane int) {
 		t.Run(strconv.Itoa(lane), func(t *testing.T) {
-			var cluster *kfake.Cluster
-			var seeds []string
-			if logtest.Real() {
-				seeds = logtest.Start(t, topics...)
-			} else {
-				cluster, seeds = logtest.Fake(t, topics)
-			}
+			cluster, seeds := broker(t)
 			run(t, worldOn(t, cluster, seeds, warehousetest.Config(t), chances(from, lane)), lane)
 		})
 	}
