@@ -150,9 +150,9 @@ func newWorld(t testing.TB) *world {
 	return worldOn(t, nil, seeds, warehousetest.Config(t), chances(seed(t), 0))
 }
 
-// broker has the topics and nothing else. Where it is one in memory it can be watched, and it is the local stack's own:
-// kfake alone begins the session of a member with an answer that is taken, so that one which is killed while it waits
-// for its group stays in it for ever.
+// broker has the topics and nothing else. One in memory can be watched, and is the local stack's own: with kfake alone a
+// member that is killed while it waits for its group may stay in it for ever, for its session begins when its answer is
+// delivered.
 func broker(t testing.TB) (*kfake.Cluster, []string) {
 	t.Helper()
 	if logtest.Real() {
@@ -168,10 +168,12 @@ func broker(t testing.TB) (*kfake.Cluster, []string) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
+	var wanted []eventlog.Topic
 	for _, topic := range topics {
-		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), topic.Partitions, 1, nil, topic.Name); err != nil {
-			t.Fatal(err)
-		}
+		wanted = append(wanted, eventlog.Topic{Name: topic.Name, Partitions: topic.Partitions})
+	}
+	if _, err := eventlog.EnsureTopics(t.Context(), cl, wanted); err != nil {
+		t.Fatal(err)
 	}
 	return b.Cluster(), []string{b.Addr()}
 }
