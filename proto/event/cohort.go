@@ -66,8 +66,8 @@ func (GroupRemoved) Type() string { return TypeGroupRemoved }
 // Type is the ce_type.
 func (RegionDefined) Type() string { return TypeRegionDefined }
 
-// MaxSleep is the number of planned sleeps that a cohort may have.
-const MaxSleep = 16
+// MaxSleep is the number of planned sleeps that a cohort may have: one an hour.
+const MaxSleep = 24
 
 // Sleep is a time of the week at which silence is planned.
 type Sleep struct {

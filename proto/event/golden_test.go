@@ -49,6 +49,14 @@ func lived() []event.Body {
 		event.SnapshotTaken{Offset: 90_000, Event: 50_000, Slot: 1, Start: 17, Chunks: 3, Sum: sum("chunks")},
 		event.ActingGranted{Agent: 4, Devices: []uint32{2, 300}, Cohort: "north"},
 		event.ActingWithdrawn{Agent: 4},
+		event.RolloutStarted{
+			Rollout: "pump-2.4", Cohort: "canary", Firmware: "2.4.0", From: "2.3.1", Stages: []event.RolloutStage{{SharePPM: 100_000, SoakMS: 3_600_000}, {SharePPM: 1_000_000}}, BySite: true,
+			Design: event.DefaultRolloutDesign(), Health: []event.RolloutHealth{{Metric: "battery_pct", Worse: -1}, {Metric: "temp_c", Worse: 1}},
+		},
+		event.RolloutAssigned{Rollout: "pump-2.4", Stage: 1, Devices: []uint32{2, 300, 70_000}},
+		event.RolloutStageStarted{Rollout: "pump-2.4", Stage: 1},
+		event.RolloutChanged{Rollout: "pump-2.4", State: event.RolloutHeld, Why: "stage 1 failed"},
+		event.IncidentAcknowledged{Incident: "iabcdefgh2345"},
 	}
 }
 
@@ -91,6 +99,7 @@ func TestABadLaterEventIsRefused(t *testing.T) {
 	}
 	issued, cohort, password := good[event.TypeCertificateIssued].(event.CertificateIssued), good[event.TypeCohortDefined].(event.CohortDefined), good[event.TypePasswordMade].(event.PasswordMade)
 	line, claimed, token, snapshot := good[event.TypeLineDefined].(event.LineDefined), good[event.TypeSerialsClaimed].(event.SerialsClaimed), good[event.TypeTokenMade].(event.TokenMade), good[event.TypeSnapshotTaken].(event.SnapshotTaken)
+	rollout := good[event.TypeRolloutStarted].(event.RolloutStarted)
 	for name, body := range map[string]event.Body{
 		"certificate of nobody":      with(issued, func(c *event.CertificateIssued) { c.No = 0 }),
 		"serial in upper case":       with(issued, func(c *event.CertificateIssued) { c.Serial = "1F" }),
@@ -164,6 +173,40 @@ func TestABadLaterEventIsRefused(t *testing.T) {
 		"agent of too many":          event.ActingGranted{Agent: 2, Devices: make([]uint32, event.MaxActing+1)},
 		"agent of a cohort":          event.ActingGranted{Agent: 2, Cohort: "North"},
 		"withdrawn agent":            event.ActingWithdrawn{},
+		"rollout's name":             with(rollout, func(r *event.RolloutStarted) { r.Rollout = "" }),
+		"rollout's cohort":           with(rollout, func(r *event.RolloutStarted) { r.Cohort = "North" }),
+		"rollout of nothing":         with(rollout, func(r *event.RolloutStarted) { r.Firmware = "" }),
+		"rollout of a long one":      with(rollout, func(r *event.RolloutStarted) { r.Firmware = long[:event.MaxFirmware+1] }),
+		"rollout of the same":        with(rollout, func(r *event.RolloutStarted) { r.From = r.Firmware }),
+		"rollout without stages":     with(rollout, func(r *event.RolloutStarted) { r.Stages = nil }),
+		"rollout's stages":           with(rollout, func(r *event.RolloutStarted) { r.Stages = make([]event.RolloutStage, event.MaxStages+1) }),
+		"rollout's shares":           with(rollout, func(r *event.RolloutStarted) { r.Stages = []event.RolloutStage{{SharePPM: 2}, {SharePPM: 2}} }),
+		"rollout of more than all":   with(rollout, func(r *event.RolloutStarted) { r.Stages = []event.RolloutStage{{SharePPM: 1_000_001}} }),
+		"rollout's soak":             with(rollout, func(r *event.RolloutStarted) { r.Stages = []event.RolloutStage{{SharePPM: 1, SoakMS: -1}} }),
+		"rollout's alpha":            with(rollout, func(r *event.RolloutStarted) { r.Design.AlphaPPM = 0 }),
+		"rollout's beta":             with(rollout, func(r *event.RolloutStarted) { r.Design.BetaPPM = 500_001 }),
+		"rollout's margin":           with(rollout, func(r *event.RolloutStarted) { r.Design.MarginPermille = 1_000 }),
+		"rollout's absolute":         with(rollout, func(r *event.RolloutStarted) { r.Design.AbsolutePPM = 1_000_000 }),
+		"rollout's installs":         with(rollout, func(r *event.RolloutStarted) { r.Design.InstallPPM = 0 }),
+		"rollout's tick":             with(rollout, func(r *event.RolloutStarted) { r.Design.TickMS = 999 }),
+		"rollout's exposure":         with(rollout, func(r *event.RolloutStarted) { r.Design.MinExposureMS = -1 }),
+		"rollout's health":           with(rollout, func(r *event.RolloutStarted) { r.Health = []event.RolloutHealth{{Metric: "A"}} }),
+		"rollout's health twice":     with(rollout, func(r *event.RolloutStarted) { r.Health = []event.RolloutHealth{{Metric: "a"}, {Metric: "a"}} }),
+		"rollout's worse":            with(rollout, func(r *event.RolloutStarted) { r.Health = []event.RolloutHealth{{Metric: "a", Worse: 2}} }),
+		"rollout's healths":          with(rollout, func(r *event.RolloutStarted) { r.Health = make([]event.RolloutHealth, event.MaxHealth+1) }),
+		"assigned to nothing":        event.RolloutAssigned{Devices: []uint32{1}},
+		"assigned too late":          event.RolloutAssigned{Rollout: "r", Stage: event.MaxStages + 1, Devices: []uint32{1}},
+		"assigned nobody":            event.RolloutAssigned{Rollout: "r"},
+		"assigned number 0":          event.RolloutAssigned{Rollout: "r", Devices: []uint32{0}},
+		"assigned twice":             event.RolloutAssigned{Rollout: "r", Devices: []uint32{1, 1}},
+		"assigned too many":          event.RolloutAssigned{Rollout: "r", Devices: make([]uint32, event.MaxAssigned+1)},
+		"control started":            event.RolloutStageStarted{Rollout: "r"},
+		"stage of nothing":           event.RolloutStageStarted{Stage: 1},
+		"rollout's state":            event.RolloutChanged{Rollout: "r", State: "stopped"},
+		"changed nothing":            event.RolloutChanged{State: event.RolloutDone},
+		"changed with a reason":      event.RolloutChanged{Rollout: "r", State: event.RolloutDone, Why: long},
+		"acknowledged nothing":       event.IncidentAcknowledged{},
+		"acknowledged otherwise":     event.IncidentAcknowledged{Incident: "iabcdefgh2341"},
 		"enrolled attributes":        event.DeviceEnrolled{Device: "a", No: 1, Attributes: map[string]string{"": "x"}},
 	} {
 		if _, _, err := (event.Registry{N: 1, Body: body}).Encode(); err == nil {

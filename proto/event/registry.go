@@ -146,12 +146,7 @@ func decodeRegistry(headers []Header, value []byte) (Registry, *batch.Error) {
 		return Registry{}, refuse(batch.Unprocessable, "prev", "has "+strconv.Itoa(len(l.Prev))+" bytes", sha256.Size)
 	}
 	e := Registry{N: l.N, Prev: [32]byte(l.Prev), Time: l.Time, Who: l.Who, Why: l.Why}
-	var ceType string
-	for _, h := range headers {
-		if h.Key == record.HeaderType {
-			ceType = string(h.Value)
-		}
-	}
+	ceType := TypeOf(headers)
 	if ceType == "" {
 		return Registry{}, refuse(batch.Malformed, record.HeaderType, "is missing: the record is no event", 0)
 	}
@@ -220,6 +215,11 @@ var bodies = map[string]func([]byte) (Body, *batch.Error){
 	TypeTokenWithdrawn:         body[TokenWithdrawn],
 	TypeAttemptRefused:         body[AttemptRefused],
 	TypeSnapshotTaken:          body[SnapshotTaken],
+	TypeRolloutStarted:         body[RolloutStarted],
+	TypeRolloutAssigned:        body[RolloutAssigned],
+	TypeRolloutStageStarted:    body[RolloutStageStarted],
+	TypeRolloutChanged:         body[RolloutChanged],
+	TypeIncidentAcknowledged:   body[IncidentAcknowledged],
 }
 
 func decodeBody(ceType string, p []byte) (Body, *batch.Error) {

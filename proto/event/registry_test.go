@@ -108,9 +108,9 @@ func TestAnEventOfALaterReleaseKeepsTheChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	headers := []event.Header{{Key: record.HeaderType, Value: []byte("muster.registry.rollout-started.v1")}}
+	headers := []event.Header{{Key: record.HeaderType, Value: []byte("muster.registry.of-a-later-release.v1")}}
 	got, err := event.DecodeRegistry(headers, value)
-	if err != nil || got.N != 9 || got.Body != (event.Unknown{CEType: "muster.registry.rollout-started.v1"}) {
+	if err != nil || got.N != 9 || got.Body != (event.Unknown{CEType: "muster.registry.of-a-later-release.v1"}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if _, _, err := got.Encode(); err == nil {
@@ -168,22 +168,33 @@ func TestAWatermarkComesBack(t *testing.T) {
 	for _, want := range []event.Watermark{
 		{Gateway: "gw-1", Time: at, Accepted: 12, Refused: map[string]uint64{"too_large": 1, "rate": 1 << 60}},
 		{Gateway: "gw-1"},
+		{Gateway: "gw-eu", Time: at, Region: "eu"},
 	} {
 		value, headers, err := want.Encode()
 		if err != nil || !record.IsControl(string(headers[0].Value)) {
 			t.Fatalf("%v, %v", headers, err)
 		}
 		got, err := event.DecodeWatermark(value)
-		if err != nil || got.Gateway != want.Gateway || got.Time != want.Time || got.Accepted != want.Accepted || len(got.Refused) != len(want.Refused) || got.Refused["rate"] != want.Refused["rate"] {
+		if err != nil || got.Gateway != want.Gateway || got.Time != want.Time || got.Accepted != want.Accepted || len(got.Refused) != len(want.Refused) || got.Refused["rate"] != want.Refused["rate"] || got.Region != want.Region {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 	}
 	if _, _, err := (event.Watermark{}).Encode(); err == nil {
 		t.Error("a watermark of nobody was written")
 	}
+	if _, _, err := (event.Watermark{Gateway: "gw-1", Region: "a\nb"}).Encode(); err == nil {
+		t.Error("a watermark of a region with a line break was written")
+	}
 	value, means := golden(t, "watermark.control")
-	if got, err := event.DecodeWatermark(value); err != nil || got.Accepted != 12 || got.Refused["too_large"] != 1 || means != record.TypeWatermark+"\n" {
+	if got, err := event.DecodeWatermark(value); err != nil || got.Accepted != 12 || got.Refused["too_large"] != 1 || got.Region != "" || means != record.TypeWatermark+"\n" {
 		t.Errorf("%+v, %v", got, err)
+	}
+	value, means = golden(t, "watermark-of-a-region.control")
+	if got, err := event.DecodeWatermark(value); err != nil || got.Gateway != "gw-eu" || got.Region != "eu" || means != record.TypeWatermark+"\n" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if now, _, err := (event.Watermark{Gateway: "gw-eu", Time: at, Region: "eu"}).Encode(); err != nil || !bytes.Equal(now, value) {
+		t.Errorf("a region's watermark is written otherwise now: % x, %v", now, err)
 	}
 }
 

@@ -21,6 +21,7 @@ type Watermark struct {
 	Time     int64  // Unix ms
 	Accepted uint64
 	Refused  map[string]uint64 // by reason
+	Region   string            // whose devices it takes; empty: any, or of a release that did not say
 }
 
 // Encode gives a control record's value and headers. The record has no key.
@@ -28,7 +29,11 @@ func (w Watermark) Encode() (value []byte, headers []Header, err error) {
 	if err := w.validate(); err != nil {
 		return nil, nil, err
 	}
-	p := wire.AppendMapHead(nil, 5)
+	keys := 5
+	if w.Region != "" {
+		keys++
+	}
+	p := wire.AppendMapHead(nil, keys)
 	p = wire.AppendInt(wire.AppendText(p, "v"), Version)
 	p = wire.AppendText(wire.AppendText(p, "gateway"), w.Gateway)
 	p = wire.AppendInt(wire.AppendText(p, "time"), w.Time)
@@ -36,6 +41,9 @@ func (w Watermark) Encode() (value []byte, headers []Header, err error) {
 	p = wire.AppendMapHead(wire.AppendText(p, "refused"), len(w.Refused))
 	for _, why := range slices.Sorted(maps.Keys(w.Refused)) {
 		p = wire.AppendUint(wire.AppendText(p, why), w.Refused[why])
+	}
+	if w.Region != "" {
+		p = wire.AppendText(wire.AppendText(p, "region"), w.Region)
 	}
 	id := w.Gateway + "/" + strconv.FormatInt(w.Time, 10)
 	return p, cloudEvent(record.TypeWatermark, "/muster/gateway/"+w.Gateway, id, w.Time), nil
@@ -55,6 +63,9 @@ func (w *Watermark) validate() *batch.Error {
 			return err
 		}
 	}
+	if err := checkText("region", w.Region); err != nil {
+		return err
+	}
 	return checkText("gateway", w.Gateway)
 }
 
@@ -66,6 +77,7 @@ func DecodeWatermark(value []byte) (Watermark, error) {
 		Time     int64             `msgpack:"time"`
 		Accepted uint64            `msgpack:"accepted"`
 		Refused  map[string]uint64 `msgpack:"refused"`
+		Region   string            `msgpack:"region"`
 	}
 	if err := decode(value, &in); err != nil {
 		return Watermark{}, err
@@ -73,7 +85,7 @@ func DecodeWatermark(value []byte) (Watermark, error) {
 	if in.V != Version {
 		return Watermark{}, refuse(batch.UnknownVersion, "v", strconv.FormatUint(in.V, 10)+" is not known here", Version)
 	}
-	w := Watermark{Gateway: in.Gateway, Time: in.Time, Accepted: in.Accepted, Refused: in.Refused}
+	w := Watermark{Gateway: in.Gateway, Time: in.Time, Accepted: in.Accepted, Refused: in.Refused, Region: in.Region}
 	if err := w.validate(); err != nil {
 		return Watermark{}, err
 	}
