@@ -43,7 +43,7 @@ func (c Config) Validate() error {
 // waited for.
 func Apply(ctx context.Context, cfg Config, say func(line string)) error {
 	secrets := map[string]string{}
-	for _, name := range []string{Gateway, Sink, Registry, Reader} {
+	for _, name := range Names() {
 		secret, err := daemon.ReadSecret(filepath.Join(cfg.Secrets, "kafka-"+name))
 		if err != nil {
 			return fmt.Errorf("principal %s: %w", name, err)

@@ -23,7 +23,7 @@ func TestApplyTakesTheSecretsFromTheirFolder(t *testing.T) {
 	if err := Apply(t.Context(), cfg, quiet); err == nil || !strings.Contains(err.Error(), "kafka-"+Gateway) {
 		t.Errorf("without the secrets: %v", err)
 	}
-	for _, name := range []string{Gateway, Sink, Registry, Reader} {
+	for _, name := range Names() {
 		if err := os.WriteFile(filepath.Join(dir, "kafka-"+name), []byte(name), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -19,14 +19,22 @@ const (
 	Gateway  = "gateway"
 	Sink     = "sink"
 	Registry = "registry"
+	Anomaly  = "anomaly"
 	Reader   = "reader"
 )
+
+// Names is every principal but Admin.
+func Names() []string { return []string{Gateway, Sink, Registry, Anomaly, Reader} }
 
 // Group is the consumer group of the sink: its commits carry the plans, so nobody else may touch it.
 const Group = "muster-sink"
 
 // RegistryGroup is the consumer group whose one commit says which registry process has the writer's place.
 const RegistryGroup = "muster-registry"
+
+// AnomalyPrefix is what the detectors' consumer groups and transactional ids start with: nobody else may join them, or say
+// something in their name.
+const AnomalyPrefix = "muster-anomaly"
 
 // ReaderGroups is the prefix that a user's own consumer groups must carry.
 const ReaderGroups = "reader-"
@@ -90,6 +98,16 @@ func Grants() []Grant {
 		{Registry, txn, TransactionalPrefix, true, []kmsg.ACLOperation{write, describe}},
 		{Registry, cluster, clusterName, false, []kmsg.ACLOperation{create, describe, idempotentWrite}},
 
+		{Anomaly, topic, record.TopicTelemetry, false, []kmsg.ACLOperation{read, describe}},
+		{Anomaly, topic, record.TopicEvents, false, []kmsg.ACLOperation{read, describe}},
+		{Anomaly, topic, record.TopicRegistry, false, []kmsg.ACLOperation{read, describe}},
+		{Anomaly, topic, record.TopicCohorts, false, []kmsg.ACLOperation{read, write, describe}},
+		{Anomaly, topic, record.TopicIncidents, false, []kmsg.ACLOperation{read, write, describe}},
+		{Anomaly, topic, record.TopicSnapshots, false, []kmsg.ACLOperation{read, write, describe}},
+		{Anomaly, group, AnomalyPrefix, true, []kmsg.ACLOperation{read, describe}},
+		{Anomaly, txn, AnomalyPrefix, true, []kmsg.ACLOperation{write, describe}},
+		{Anomaly, cluster, clusterName, false, []kmsg.ACLOperation{idempotentWrite}},
+
 		{Reader, topic, topicPrefix, true, []kmsg.ACLOperation{read, describe, describeConfigs}},
 		{Reader, group, ReaderGroups, true, []kmsg.ACLOperation{read, describe}},
 	}
@@ -101,7 +119,7 @@ func Grants() []Grant {
 func Ensure(ctx context.Context, cl *kgo.Client, secrets map[string]string) error {
 	adm := kadm.NewClient(cl)
 	var users []kadm.UpsertSCRAM
-	for _, name := range []string{Gateway, Sink, Registry, Reader} {
+	for _, name := range Names() {
 		secret, ok := secrets[name]
 		if !ok || secret == "" {
 			return fmt.Errorf("principal %q has no secret: give it one before the log is opened to it", name)

@@ -41,7 +41,7 @@ const (
 	adminSecret = "root-secret"
 )
 
-var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: 1}, {Name: record.TopicEvents, Partitions: 1}, {Name: record.TopicRegistry, Partitions: 1}, {Name: record.TopicSnapshots, Partitions: 1}}
+var topics = []logtest.Topic{{Name: record.TopicTelemetry, Partitions: 1}, {Name: record.TopicEvents, Partitions: 1}, {Name: record.TopicRegistry, Partitions: 1}, {Name: record.TopicSnapshots, Partitions: 1}, {Name: record.TopicCohorts, Partitions: 1}, {Name: record.TopicIncidents, Partitions: 1}}
 
 // broker is one in memory or a real one, with users and rights.
 func broker(t *testing.T) []string {
@@ -58,9 +58,9 @@ func broker(t *testing.T) []string {
 	return []string{at}
 }
 
-var secrets = map[string]string{Gateway: "g", Sink: "s", Registry: "r", Reader: "o"}
+var secrets = map[string]string{Gateway: "g", Sink: "s", Registry: "r", Anomaly: "a", Reader: "o"}
 
-func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
+func TestEachLogIsWrittenByWhoMayAlone(t *testing.T) {
 	seeds := broker(t)
 	admin := client(t, seeds, Admin, adminSecret)
 	ctx, cancel := context.WithTimeout(t.Context(), aWhile)
@@ -87,6 +87,16 @@ func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
 		{Sink, record.TopicTelemetry, false},
 		{Reader, record.TopicTelemetry, false},
 		{Registry, record.TopicTelemetry, false},
+		{Anomaly, record.TopicCohorts, true},
+		{Anomaly, record.TopicIncidents, true},
+		{Anomaly, record.TopicSnapshots, true},
+		{Anomaly, record.TopicRegistry, false},
+		{Anomaly, record.TopicTelemetry, false},
+		{Anomaly, record.TopicEvents, false},
+		{Registry, record.TopicIncidents, false},
+		{Gateway, record.TopicIncidents, false},
+		{Sink, record.TopicCohorts, false},
+		{Reader, record.TopicIncidents, false},
 	}
 	write := func(user, topic string) error {
 		return client(t, seeds, user, secrets[user]).ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr()
@@ -108,7 +118,7 @@ func TestOnlyTheRegistryWritesTheRegistryLog(t *testing.T) {
 	}
 }
 
-func TestOnlyTheSinkAndTheRegistryCommitForTheirGroups(t *testing.T) {
+func TestNobodyCommitsForTheGroupOfAnother(t *testing.T) {
 	seeds := broker(t)
 	ctx, cancel := context.WithTimeout(t.Context(), aWhile)
 	defer cancel()
@@ -125,9 +135,11 @@ func TestOnlyTheSinkAndTheRegistryCommitForTheirGroups(t *testing.T) {
 		return got.Error()
 	}
 	allKnown(ctx, t, seeds)
-	for _, owns := range []struct{ user, group, topic string }{{Sink, Group, record.TopicTelemetry}, {Registry, RegistryGroup, record.TopicRegistry}} {
+	for _, owns := range []struct{ user, group, topic string }{
+		{Sink, Group, record.TopicTelemetry}, {Registry, RegistryGroup, record.TopicRegistry}, {Anomaly, AnomalyPrefix + "-pager", record.TopicRegistry},
+	} {
 		settled(t, owns.user+" commits", func() error { return commit(owns.user, owns.group, owns.topic) })
-		for _, user := range []string{Reader, Gateway, Registry, Sink} {
+		for _, user := range Names() {
 			if user == owns.user {
 				continue
 			}
@@ -183,6 +195,18 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 	settled(t, "the registry writes a snapshot", func() error {
 		return client(t, seeds, Registry, secrets[Registry]).ProduceSync(ctx, &kgo.Record{Topic: record.TopicSnapshots, Key: []byte("k"), Value: []byte("x")}).FirstErr()
 	})
+	for _, line := range []string{"-0", "-judge"} {
+		settled(t, "a detector says something", func() error {
+			w, err := eventlog.OpenWriter(ctx, as(Anomaly), AnomalyPrefix+line)
+			if err != nil {
+				return err
+			}
+			defer w.Close()
+			return w.Append(ctx, []*kgo.Record{
+				{Topic: record.TopicCohorts, Value: []byte("x")}, {Topic: record.TopicIncidents, Value: []byte("x")}, {Topic: record.TopicSnapshots, Key: []byte("a"), Value: []byte("x")},
+			})
+		})
+	}
 	settled(t, "the gateway publishes", func() error {
 		p, err := eventlog.NewProducer(as(Gateway), eventlog.DefaultProducerSettings(), prometheus.NewRegistry())
 		if err != nil {
@@ -201,7 +225,8 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 		{Gateway, []string{record.TopicRegistry, record.TopicSnapshots}},
 		{Sink, []string{record.TopicRegistry, record.TopicSnapshots, record.TopicTelemetry, record.TopicEvents}},
 		{Registry, []string{record.TopicRegistry, record.TopicSnapshots}},
-		{Reader, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents}},
+		{Anomaly, []string{record.TopicRegistry, record.TopicSnapshots, record.TopicTelemetry, record.TopicEvents, record.TopicCohorts, record.TopicIncidents}},
+		{Reader, []string{record.TopicRegistry, record.TopicTelemetry, record.TopicEvents, record.TopicCohorts, record.TopicIncidents}},
 	} {
 		for _, name := range reads.topics {
 			settled(t, reads.user+" reads "+name, func() error {
@@ -214,7 +239,7 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 			})
 		}
 	}
-	for user, group := range map[string]string{Sink: Group, Reader: ReaderGroups + "one"} {
+	for user, group := range map[string]string{Sink: Group, Anomaly: AnomalyPrefix, Reader: ReaderGroups + "one"} {
 		settled(t, user+" follows in its group", func() error {
 			cl := client(t, seeds, user, secrets[user], kgo.ConsumerGroup(group), kgo.ConsumeTopics(record.TopicTelemetry), kgo.DisableAutoCommit(),
 				kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
@@ -229,6 +254,14 @@ func TestEachPrincipalCanDoItsWork(t *testing.T) {
 	if w, err := eventlog.OpenWriter(ctx, as(Gateway), TransactionalPrefix); err == nil {
 		w.Close()
 		t.Error("the gateway takes the registry's place")
+	}
+	if w, err := eventlog.OpenWriter(ctx, as(Registry), AnomalyPrefix+"-judge"); err == nil {
+		w.Close()
+		t.Error("the registry takes the judge's place")
+	}
+	if w, err := eventlog.OpenWriter(ctx, as(Anomaly), TransactionalPrefix); err == nil {
+		w.Close()
+		t.Error("a detector takes the registry's place")
 	}
 	other := client(t, seeds, Reader, secrets[Reader], kgo.ConsumerGroup(Group), kgo.ConsumeTopics(record.TopicTelemetry))
 	if err := other.PollFetches(ctx).Err(); !errors.Is(err, kerr.GroupAuthorizationFailed) {

@@ -60,8 +60,9 @@ func (s *State) fold(offset int64, e event.Registry, dry bool) (Change, error) {
 		}
 		return Change{}, nil
 	case event.LineDefined, event.PasswordMade, event.PasswordWithdrawn, event.ManufacturerTrusted, event.ManufacturerDistrusted,
-		event.SerialsClaimed, event.SerialsReleased, event.TokenMade, event.TokenWithdrawn, event.AttemptRefused:
-		return Change{}, nil // of the registry's own rooms and of auditors: no device's standing hangs on it
+		event.SerialsClaimed, event.SerialsReleased, event.TokenMade, event.TokenWithdrawn, event.AttemptRefused,
+		event.RolloutStarted, event.RolloutAssigned, event.RolloutStageStarted, event.RolloutChanged, event.IncidentAcknowledged:
+		return Change{}, nil // of the registry's own rooms, of auditors, of detectors: no device's standing hangs on it
 	case nil:
 		return Change{}, ignore(Decode, "an event without a body")
 	}

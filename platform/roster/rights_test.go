@@ -40,7 +40,7 @@ func TestEachPrincipalMayDoItsWorkAndOnlyTheRegistryWritesItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(admin.Close)
-	if err := principals.Ensure(ctx, admin, map[string]string{principals.Gateway: "g", principals.Sink: "s", principals.Registry: "r", principals.Reader: "e"}); err != nil {
+	if err := principals.Ensure(ctx, admin, map[string]string{principals.Gateway: "g", principals.Sink: "s", principals.Registry: "r", principals.Anomaly: "a", principals.Reader: "e"}); err != nil {
 		t.Fatal(err)
 	}
 

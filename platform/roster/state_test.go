@@ -292,6 +292,27 @@ func TestAnEventOfALaterReleaseIsALinkAndNoMore(t *testing.T) {
 	}
 }
 
+func TestRolloutsAndAcknowledgementsAreLinksThatChangeNoDevice(t *testing.T) {
+	c := &chain{t: t}
+	s := folded(t, c.records(0, life()...))
+	before, _ := s.Device("pump-1")
+	for i, body := range []event.Body{
+		event.RolloutStarted{Rollout: "r", Cohort: "eu", Firmware: "2", Stages: []event.RolloutStage{{SharePPM: 1}}, Design: event.DefaultRolloutDesign()},
+		event.RolloutAssigned{Rollout: "r", Stage: 1, Devices: []uint32{1}},
+		event.RolloutStageStarted{Rollout: "r", Stage: 1},
+		event.RolloutChanged{Rollout: "r", State: event.RolloutDone},
+		event.IncidentAcknowledged{Incident: "iabcdefgh2345"},
+	} {
+		change, err := s.ApplyRecord(c.records(int64(20+i), body)[0])
+		if err != nil || change.Device.No != 0 || change.Type != body.Type() {
+			t.Errorf("%s: %+v, %v", body.Type(), change, err)
+		}
+	}
+	if after, _ := s.Device("pump-1"); !reflect.DeepEqual(after, before) || len(s.Ignored()) != 0 {
+		t.Errorf("%+v became %+v, ignored %v", before, after, s.Ignored())
+	}
+}
+
 func TestAnyLogFoldsWithoutAPanicAndTheSameTwice(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	pool := life()

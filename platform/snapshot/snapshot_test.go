@@ -233,3 +233,91 @@ func FuzzSections(f *testing.F) {
 		}
 	})
 }
+
+func TestTwoPlacesDoNotMeet(t *testing.T) {
+	brokers := logtest.Start(t, logtest.Topic{Name: record.TopicRegistry, Partitions: 1}, logtest.Topic{Name: record.TopicSnapshots, Partitions: 2})
+	cfg := eventlog.Config{Brokers: brokers}
+	a, b := Place{Prefix: "one/0", Partition: 1}, Place{Prefix: "two", Partition: 1}
+	write := func(p Place, no uint64, what []byte) Ref {
+		t.Helper()
+		ref, err := p.Put(soon(t), cfg, no, func(w io.Writer) error { _, err := w.Write(what); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	read := func(p Place, ref Ref) ([]byte, error) {
+		t.Helper()
+		var got bytes.Buffer
+		err := p.Get(soon(t), cfg, ref, func(r io.Reader) error { _, err := io.Copy(&got, r); return err })
+		return got.Bytes(), err
+	}
+	taken := put(t, cfg, 1, random(20))
+	first, other := write(a, 1<<40, random(chunkSize+9)), write(b, 1<<40, random(30))
+	if got, err := read(a, first); err != nil || !bytes.Equal(got, random(chunkSize+9)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if got, err := read(b, other); err != nil || !bytes.Equal(got, random(30)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if got, err := get(t, cfg, taken); err != nil || !bytes.Equal(got, random(20)) {
+		t.Errorf("the registry's: %d bytes, %v", len(got), err)
+	}
+	if _, err := read(b, first); !errors.Is(err, ErrDamaged) {
+		t.Errorf("one of another place was read: %v", err)
+	}
+	if err := a.Drop(soon(t), cfg, first); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(b, other); err != nil || len(got) != 30 {
+		t.Errorf("after another was dropped: %v", err)
+	}
+}
+
+func TestAHeadIsTheNewestHoweverFarBack(t *testing.T) {
+	brokers := logtest.Start(t, logtest.Topic{Name: record.TopicSnapshots, Partitions: 3})
+	cfg := eventlog.Config{Brokers: brokers}
+	p := At("x", 3)
+	headed := func() string {
+		t.Helper()
+		value, ok, err := p.Headed(soon(t), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%s %v", value, ok)
+	}
+	if got := headed(); got != " false" {
+		t.Errorf("in an empty log: %s", got)
+	}
+	w, err := eventlog.OpenWriter(soon(t), cfg, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	write := func(records ...*kgo.Record) {
+		t.Helper()
+		if err := w.Append(soon(t), records); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			if r.Partition != p.Partition {
+				t.Fatalf("%s lies in %d, want %d", r.Key, r.Partition, p.Partition)
+			}
+		}
+	}
+	write(p.Head([]byte("a")))
+	write(p.Head([]byte("b")))
+	if got := headed(); got != "b true" {
+		t.Error(got)
+	}
+	for i := range 2 { // beyond the first look, and beyond the second
+		var others []*kgo.Record
+		for range looks[i] + 1 {
+			others = append(others, &kgo.Record{Topic: record.TopicSnapshots, Partition: p.Partition, Value: []byte("x")})
+		}
+		write(others...)
+		if got := headed(); got != "b true" {
+			t.Errorf("%d records on: %s", len(others), got)
+		}
+	}
+}

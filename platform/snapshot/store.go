@@ -24,16 +24,48 @@ import (
 const (
 	// chunkSize leaves room for the batch around a chunk.
 	chunkSize = 1<<20 - 1<<12
-	// partition is where the registry's snapshots lie: readers go through them in order.
-	partition = 0
-	prefix    = "registry/"
 	// headerID tells the chunks of two snapshots of one slot apart.
 	headerID = "snapshot"
 )
 
-// Put writes what fill writes as a snapshot into a slot. What it returns has Slot, Start, Chunks and Sum; the rest is for
-// the caller, who names it in the log. On an error nothing names what was written, and it is never read.
+// Put writes what fill writes as a snapshot of the registry into a slot. What it returns has Slot, Start, Chunks and Sum;
+// the rest is for the caller, who names it in the log. On an error nothing names what was written, and it is never read.
 func Put(ctx context.Context, cfg eventlog.Config, slot uint8, fill func(io.Writer) error) (event.SnapshotTaken, error) {
+	ref, err := registry.Put(ctx, cfg, uint64(slot), fill)
+	if err != nil {
+		return event.SnapshotTaken{}, err
+	}
+	return event.SnapshotTaken{Slot: slot, Start: ref.Start, Chunks: ref.Chunks, Sum: ref.Sum}, nil
+}
+
+// Put writes what fill writes as the snapshot of that number. On an error it is never read, for nothing names it.
+func (p Place) Put(ctx context.Context, cfg eventlog.Config, no uint64, fill func(io.Writer) error) (Ref, error) {
+	client, err := writing(cfg)
+	if err != nil {
+		return Ref{}, err
+	}
+	defer client.Close()
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return Ref{}, fmt.Errorf("name a snapshot: %w", err)
+	}
+	out := &putter{ctx: ctx, client: client, place: p, id: id, sum: sha256.New(), taken: Ref{No: no}}
+	err = fill(out)
+	if err == nil && len(out.chunk) > 0 {
+		err = out.flush()
+	}
+	if err != nil {
+		return Ref{}, fmt.Errorf("write a snapshot: %w", err)
+	}
+	if out.taken.Chunks == 0 {
+		return Ref{}, errors.New("write a snapshot: it is empty")
+	}
+	out.taken.Sum = out.sum.Sum(nil)
+	return out.taken, nil
+}
+
+// writing is a client that writes chunks.
+func writing(cfg eventlog.Config) (*kgo.Client, error) {
 	client, err := kgo.NewClient(append(cfg.Options(),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -43,37 +75,20 @@ func Put(ctx context.Context, cfg eventlog.Config, slot uint8, fill func(io.Writ
 		kgo.RecordDeliveryTimeout(30*time.Second),
 	)...)
 	if err != nil {
-		return event.SnapshotTaken{}, fmt.Errorf("kafka client of a snapshot: %w", err)
+		return nil, fmt.Errorf("kafka client of a snapshot: %w", err)
 	}
-	defer client.Close()
-	id := make([]byte, 16)
-	if _, err := rand.Read(id); err != nil {
-		return event.SnapshotTaken{}, fmt.Errorf("name a snapshot: %w", err)
-	}
-	p := &putter{ctx: ctx, client: client, id: id, sum: sha256.New()}
-	p.taken.Slot = slot
-	err = fill(p)
-	if err == nil && len(p.chunk) > 0 {
-		err = p.flush()
-	}
-	if err != nil {
-		return event.SnapshotTaken{}, fmt.Errorf("write a snapshot: %w", err)
-	}
-	if p.taken.Chunks == 0 {
-		return event.SnapshotTaken{}, errors.New("write a snapshot: it is empty")
-	}
-	p.taken.Sum = p.sum.Sum(nil)
-	return p.taken, nil
+	return client, nil
 }
 
 // putter cuts a stream into chunks. One at a time is under way: it is not what anybody waits for.
 type putter struct {
 	ctx    context.Context
 	client *kgo.Client
+	place  Place
 	id     []byte
 	chunk  []byte
 	sum    hash.Hash
-	taken  event.SnapshotTaken
+	taken  Ref
 }
 
 func (p *putter) Write(b []byte) (int, error) {
@@ -96,7 +111,7 @@ func (p *putter) flush() error {
 		return fmt.Errorf("it has more than %d chunks", event.MaxSnapshotChunks)
 	}
 	rec := &kgo.Record{
-		Topic: record.TopicSnapshots, Partition: partition, Key: key(p.taken.Slot, p.taken.Chunks), Value: p.chunk,
+		Topic: record.TopicSnapshots, Partition: p.place.Partition, Key: p.place.key(p.taken.No, p.taken.Chunks), Value: p.chunk,
 		Headers: []kgo.RecordHeader{{Key: headerID, Value: p.id}},
 	}
 	if err := p.client.ProduceSync(p.ctx, rec).FirstErr(); err != nil {
@@ -111,18 +126,19 @@ func (p *putter) flush() error {
 	return nil
 }
 
-func key(slot uint8, chunk uint32) []byte {
-	return []byte(prefix + strconv.Itoa(int(slot)) + "/" + strconv.Itoa(int(chunk)))
+// Get reads the registry's snapshot that taken names and hands its stream to read. A nil error says that the stream was
+// read to its end and is, byte for byte, what taken names; on any other what read made of it is worth nothing.
+func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, read func(io.Reader) error) error {
+	return registry.Get(ctx, cfg, Ref{No: uint64(taken.Slot), Start: taken.Start, Chunks: taken.Chunks, Sum: taken.Sum}, read)
 }
 
-// Get reads the snapshot that taken names and hands its stream to read. A nil error says that the stream was read to its
-// end and is, byte for byte, what taken names; on any other what read made of it is worth nothing.
-func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, read func(io.Reader) error) error {
+// Get reads the snapshot that taken names, as the function Get does that of the registry.
+func (p Place) Get(ctx context.Context, cfg eventlog.Config, taken Ref, read func(io.Reader) error) error {
 	if taken.Start < 0 {
 		return fmt.Errorf("read a snapshot: %w: it begins at offset %d", ErrDamaged, taken.Start)
 	}
 	client, err := kgo.NewClient(append(cfg.Options(),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{record.TopicSnapshots: {partition: kgo.NewOffset().At(taken.Start)}}),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{record.TopicSnapshots: {p.Partition: kgo.NewOffset().At(taken.Start)}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(8<<20),
@@ -132,11 +148,11 @@ func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, re
 		return fmt.Errorf("kafka client of a snapshot: %w", err)
 	}
 	defer client.Close()
-	end, err := endOf(ctx, client)
+	end, err := p.end(ctx, client)
 	if err != nil {
 		return err
 	}
-	g := &getter{ctx: ctx, client: client, taken: taken, sum: sha256.New(), at: taken.Start, end: end}
+	g := &getter{ctx: ctx, client: client, place: p, taken: taken, sum: sha256.New(), at: taken.Start, end: end}
 	if err := read(g); err != nil {
 		return fmt.Errorf("read a snapshot: %w", err)
 	}
@@ -144,12 +160,12 @@ func Get(ctx context.Context, cfg eventlog.Config, taken event.SnapshotTaken, re
 		return fmt.Errorf("read a snapshot: %w", err)
 	}
 	if got := g.sum.Sum(nil); string(got) != string(taken.Sum) {
-		return fmt.Errorf("read a snapshot: %w: its SHA-256 is %x, the log names %x", ErrDamaged, got, taken.Sum)
+		return fmt.Errorf("read a snapshot: %w: its SHA-256 is %x, want %x", ErrDamaged, got, taken.Sum)
 	}
 	return nil
 }
 
-func endOf(ctx context.Context, client *kgo.Client) (int64, error) {
+func (p Place) end(ctx context.Context, client *kgo.Client) (int64, error) {
 	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, record.TopicSnapshots)
 	if err == nil {
 		err = ends.Error()
@@ -157,7 +173,7 @@ func endOf(ctx context.Context, client *kgo.Client) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask for the end of the snapshots: %w", err)
 	}
-	end, _ := ends.Lookup(record.TopicSnapshots, partition)
+	end, _ := ends.Lookup(record.TopicSnapshots, p.Partition)
 	return end.Offset, nil
 }
 
@@ -165,7 +181,8 @@ func endOf(ctx context.Context, client *kgo.Client) (int64, error) {
 type getter struct {
 	ctx    context.Context
 	client *kgo.Client
-	taken  event.SnapshotTaken
+	place  Place
+	taken  Ref
 	sum    hash.Hash
 	id     []byte
 	next   uint32
@@ -202,7 +219,7 @@ func (g *getter) chunk() error {
 					id = string(h.Value)
 				}
 			}
-			if string(rec.Key) != string(key(g.taken.Slot, g.next)) || g.next == 0 && rec.Offset != g.taken.Start || g.next > 0 && id != string(g.id) {
+			if string(rec.Key) != string(g.place.key(g.taken.No, g.next)) || g.next == 0 && rec.Offset != g.taken.Start || g.next > 0 && id != string(g.id) {
 				if g.next == 0 {
 					return fmt.Errorf("%w: its first chunk is gone", ErrDamaged)
 				}
@@ -268,5 +285,5 @@ func Latest(ctx context.Context, cfg eventlog.Config) (taken event.SnapshotTaken
 
 // String names a snapshot for people.
 func String(taken event.SnapshotTaken) string {
-	return strings.Join([]string{prefix + strconv.Itoa(int(taken.Slot)), "event " + strconv.FormatUint(taken.Event, 10), hex.EncodeToString(taken.Sum)}, ", ")
+	return strings.Join([]string{registry.Prefix + "/" + strconv.Itoa(int(taken.Slot)), "event " + strconv.FormatUint(taken.Event, 10), hex.EncodeToString(taken.Sum)}, ", ")
 }

@@ -22,8 +22,10 @@ const versionTable = "schema_versions"
 
 // What every schema has, profiles apart.
 var (
-	schemaTables       = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "samples_1m_stored", "samples_1m_staging", "device_rows", "device_events", "registry_events"}
-	schemaViews        = []string{"samples_1m", "stored_minutes", "samples", "devices", "messages", "events", "kpi_data_lag", "audit", "security_findings", "kpi_security", "kpi_enrolments"}
+	schemaTables = []string{"ledger", "quarantine", "s_other", "s_old", "samples_1h", "samples_1h_staging", "samples_1m_stored", "samples_1m_staging", "device_rows", "device_events", "registry_events",
+		"incident_rows", "verdict_rows", "evidence_rows"}
+	schemaViews = []string{"samples_1m", "stored_minutes", "samples", "devices", "messages", "events", "kpi_data_lag", "audit", "security_findings", "kpi_security", "kpi_enrolments",
+		"incidents", "incident_history", "verdicts", "evidence"}
 	schemaDictionaries = []string{"device_names"}
 )
 

@@ -28,8 +28,8 @@ func tables(t *testing.T, w *warehouse.Warehouse) []string {
 }
 
 var wanted = []string{
-	"audit", "device_events", "device_names", "device_rows", "devices", "events", "kpi_data_lag", "kpi_enrolments", "kpi_security", "ledger", "messages", "quarantine",
-	"registry_events", "s_old", "s_other", "samples", "samples_1h", "samples_1h_staging", "samples_1m", "samples_1m_staging", "samples_1m_stored", "schema_versions", "security_findings", "stored_minutes",
+	"audit", "device_events", "device_names", "device_rows", "devices", "events", "evidence", "evidence_rows", "incident_history", "incident_rows", "incidents", "kpi_data_lag", "kpi_enrolments", "kpi_security", "ledger", "messages", "quarantine",
+	"registry_events", "s_old", "s_other", "samples", "samples_1h", "samples_1h_staging", "samples_1m", "samples_1m_staging", "samples_1m_stored", "schema_versions", "security_findings", "stored_minutes", "verdict_rows", "verdicts",
 }
 
 func TestMigratingFromNothingAndAgainGivesTheSameTables(t *testing.T) {

@@ -98,12 +98,17 @@ var answers = map[string]string{
 	"security-findings.sql":     `^\('sim-00002','north',\['clone-sign'\],.*,6,\['seq-back, two-addresses'\]\)$`,
 	"who-revoked.sql":           `'operator','device-revoked','sim-00005','','stolen'\)$`,
 	"certificates-ending.sql":   `^\('north','ca1',2,1,.*,'sim-00004'\)$`,
+	"open-incidents.sql":        `^\('iaaaaaaaaaaac','critical','silent-cohort','radio','south',`,
+	"incidents-by-kind.sql":     `^\('silent-cohort','power',1,0,1,0,30,30,30\)$`,
+	"story-of-an-incident.sql":  `^\(4,.*,'resolved','critical',31,'ann',.*,\['muster.telemetry.v1/2 \[100, 204\)','muster.events.v1/2 \[100, 204\)'\]\)$`,
+	"verdicts.sql":              `^\('fw-2',1,'fail',true,.*,5.5,2.1,14,12,50,2,200,1800,'','crashes'\)$`,
 }
 
 func TestEveryDocumentedQuestionHasAnAnswer(t *testing.T) {
 	w := warehousetest.Start(t)
 	seedRecent(t, w)
 	seedSecurity(t, w)
+	seedIncidents(t, w)
 	// As an analyst asks: without credentials.
 	cfg := warehouse.DefaultConfig()
 	cfg.Addr, cfg.Database = warehousetest.Config(t).Addr, w.Database()
