@@ -18,6 +18,8 @@ type Firmware struct {
 	Errors *ErrorsOf `yaml:"errors"`
 	// Shifts are metrics that the version changes.
 	Shifts []Shift `yaml:"shifts" want:"0..64"`
+	// Bricks is the share of the updates that kill the device while it fetches them: it says nothing of it, and nothing ever again.
+	Bricks Share `yaml:"bricks"`
 	// Fails is the share of the updates that fail; the device says so and stays on what it ran.
 	Fails Share `yaml:"fails"`
 	// RollsBack is the share of the updates after which the device goes back by itself, within ten minutes, and says so.

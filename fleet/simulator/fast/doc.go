@@ -2,7 +2,8 @@
 //
 // In: a world, and a log that holds nothing yet. Out: on the topics of telemetry and events the records that the gateways would
 // have written, each with the simulated instant of its arrival as CreateTime, the device's stamp, and for events the ce_ headers;
-// on the topic of the registry, chained, what it would have said of topics, profiles, cohorts and devices, each when it was time.
+// on the topic of the registry, chained, what it would have said of topics, profiles, cohorts and devices, each when it was time,
+// and what an engine of rollouts would have said there: who is control, who is taken by which stage, and when each stage starts.
 // Each gateway, one a region, writes its watermark to each partition at every beat; it writes none while it is out, and none writes
 // any while the log stands still.
 //

@@ -140,17 +140,23 @@ func (f *fleet) declare(ids map[string]eventlog.TopicID, partitions int32) {
 	}
 	for i := range s.Cohorts {
 		c := &s.Cohorts[i]
-		say("cohort of the scenario", event.CohortDefined{Cohort: c.Name, Interval: c.Interval.Milliseconds(), Region: c.Region, Sleep: sleepOf(c.Sleep)})
+		say("cohort of the scenario", event.CohortDefined{Cohort: c.Name, Interval: c.Interval.Milliseconds(), Region: c.Region, Sleep: SleepOf(c.Sleep)})
 	}
 }
 
-// sleepOf is a planned sleep as the registry has it, which knows days of the week: of other periods it is not told.
-func sleepOf(s *scenario.Sleep) []event.Sleep {
-	if s == nil || s.Every != 24*time.Hour || s.For >= 24*time.Hour || s.For < time.Minute {
+// SleepOf is a planned sleep as the registry has it, which knows minutes of the day: a period that divides the day has a sleep
+// for each of its times, up to so many as a cohort may have. Of other periods the registry is not told.
+func SleepOf(s *scenario.Sleep) []event.Sleep {
+	const day = 24 * time.Hour
+	if s == nil || s.Every <= 0 || day%s.Every != 0 || s.Every%time.Minute != 0 || day/s.Every > event.MaxSleep || s.For >= s.Every || s.For < time.Minute {
 		return nil
 	}
-	from := uint16(time.Duration(s.From) / time.Minute)
-	return []event.Sleep{{Days: 127, From: from, To: (from + uint16(s.For/time.Minute)) % (24 * 60)}}
+	var out []event.Sleep
+	for at := time.Duration(s.From) % s.Every; at < day; at += s.Every {
+		from := uint16(at / time.Minute)
+		out = append(out, event.Sleep{Days: 127, From: from, To: (from + uint16(s.For/time.Minute)) % (24 * 60)})
+	}
+	return out
 }
 
 // enrol numbers the devices in the order in which they come, and says when they come and go.
@@ -202,6 +208,7 @@ func (f *fleet) enrol(partitions int32) error {
 			f.due = append(f.due, change{at, event.DeviceRevoked{No: f.members[i].no}, "it was taken down"})
 		}
 	}
+	f.rollOut()
 	slices.SortStableFunc(f.due, func(a, b change) int { return cmp.Compare(a.at, b.at) })
 	return nil
 }

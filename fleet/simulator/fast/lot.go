@@ -15,6 +15,7 @@ type lot struct {
 	partition int32
 	members   []int // by index
 	lives     []*world.Life
+	turns     []turns // of each with its clone
 	happening world.Happening
 	lines     []truth.Line
 	days      []truth.Count // by cohort, then by day
@@ -28,6 +29,7 @@ type entry struct {
 	seq        uint64
 	from, till int32 // of the value, in the lot's bytes of the slot
 	stream     world.Stream
+	sign       bool // the gateway's, and not the device's
 }
 
 // The parts of an entry's key. A watermark sorts before the devices of the same millisecond, by its gateway.
@@ -98,9 +100,28 @@ func (r *run) work(l *lot, s *slot, h *harvest) {
 					key: keyOf(x.At-s.from, device+1, order), member: int32(device), boot: m.Boot, seq: m.Seq, from: int32(from), till: int32(len(h.bytes)), stream: m.Stream,
 				})
 				order++
+				if l.turns[i].came(m.Clone, x.At) {
+					l.sign(r, s, h, i, x.At, order, m.Clone)
+					order++
+				}
 			}
 		}
 	}
+}
+
+// sign writes what the gateway thinks of a message that has just come.
+func (l *lot) sign(r *run, s *slot, h *harvest, life int, at int64, order int, clone bool) {
+	device := l.members[life]
+	gateway := gatewayName(r.fleet.regions[r.fleet.region[r.devices[device].Cohort]])
+	from := len(h.bytes)
+	var err error
+	if h.bytes, err = appendSign(h.bytes, gateway, clone, at); err != nil {
+		s.fail(err)
+		return
+	}
+	h.entries = append(h.entries, entry{
+		key: keyOf(at-s.from, device+1, order), member: int32(device), from: int32(from), till: int32(len(h.bytes)), stream: world.Events, sign: true,
+	})
 }
 
 func zeroed(list []uint32, n int) []uint32 {

@@ -131,6 +131,7 @@ func (r *run) prepare() {
 		}
 		open[p].members = append(open[p].members, i)
 		open[p].lives = append(open[p].lives, w.Life(i))
+		open[p].turns = append(open[p].turns, turns{})
 	}
 	for i := range r.slots {
 		r.slots[i] = &slot{harvests: make([]harvest, len(r.lots)), pages: make([]page, r.Partitions)}

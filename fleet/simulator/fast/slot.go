@@ -87,7 +87,8 @@ func (r *run) marks(s *slot) ([]mark, error) {
 }
 
 func (r *run) mark(at, from int64, gateway int) (mark, error) {
-	w := event.Watermark{Gateway: gatewayName(r.fleet.regions[gateway]), Time: at, Accepted: r.accepted[gateway]}
+	region := r.fleet.regions[gateway]
+	w := event.Watermark{Gateway: gatewayName(region), Time: at, Accepted: r.accepted[gateway], Region: region}
 	if n := r.refused[gateway]; n > 0 {
 		w.Refused = map[string]uint64{"revoked": n}
 	}
@@ -156,7 +157,12 @@ func (r *run) compose(rec *kgo.Record, s *slot, f ref, headers []kgo.RecordHeade
 	m := &r.fleet.members[e.member]
 	at := s.from + int64(e.key>>(deviceBits+orderBits))
 	headers[0] = kgo.RecordHeader{Key: record.HeaderDevice, Value: m.stamp}
-	if e.stream == world.Events {
+	switch {
+	case e.sign:
+		for _, h := range signHeaders(m, gatewayName(r.fleet.regions[r.fleet.region[r.devices[e.member].Cohort]]), at) {
+			headers = append(headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+		}
+	case e.stream == world.Events:
 		headers = append(headers, eventHeaders(m, e)...)
 	}
 	*rec = kgo.Record{
@@ -183,13 +189,18 @@ func topicOf(s world.Stream) string {
 
 func (s *slot) landed(_ *kgo.Record, err error) {
 	if err != nil {
-		s.mu.Lock()
-		if s.failed == nil {
-			s.failed = err
-		}
-		s.mu.Unlock()
+		s.fail(err)
 	}
 	s.acks.Done()
+}
+
+// fail keeps the first fault of the slot.
+func (s *slot) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = err
+	}
 }
 
 // settled waits until the log has the slot.

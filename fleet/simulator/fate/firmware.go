@@ -172,12 +172,20 @@ func (f *Fate) update(at int64) {
 		f.nextUpdate()
 		return
 	}
+	fw := f.plan.Version(to).Is
+	if fw != nil && f.Chance(float64(fw.Bricks)) {
+		f.push(Moment{At: at, Kind: GoesDown})
+		f.fact(truth.Line{At: truth.Time(at), Until: truth.Time(at), Kind: truth.Update, Detail: map[string]any{"rollout": u.rollout, "stage": u.stage,
+			"from": f.plan.Version(from).Name, "to": f.plan.Version(to).Name, "result": "bricked"}})
+		f.brick(at)
+		return
+	}
 	f.push(Moment{At: at, Kind: Reports, OTA: otaStarted, From: from, To: to})
 	loaded := at + f.Between(20_000, 600_000)
 	f.push(Moment{At: loaded, Kind: Reports, OTA: otaDownloaded, From: from, To: to, Took: loaded - at})
 	booted := loaded + f.Between(20_000, 60_000)
 	result := "ok"
-	fw, x := f.plan.Version(to).Is, f.Unit()
+	x := f.Unit()
 	done := Moment{OTA: otaOK, From: from, To: to, Took: booted - at}
 	switch {
 	case fw != nil && x < float64(fw.Fails):

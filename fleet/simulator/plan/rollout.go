@@ -28,6 +28,9 @@ func (r *Rollout) Stage(device int) (stage int, part bool) {
 	return int(r.stage[device]), r.stage[device] != noPart
 }
 
+// Ends is the instant at which its last stage has soaked, or the world ends.
+func (r *Rollout) Ends() int64 { return r.end }
+
 // dealRollouts deals the devices of each rollout's cohort to its stages. It is drawn before anything happens: an assignment that
 // looks at the devices would make the control another kind of device.
 func (p *Plan) dealRollouts() {

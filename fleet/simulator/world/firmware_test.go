@@ -84,6 +84,16 @@ func TestVersionsFailAsTheySay(t *testing.T) {
 	if after, n := since(of, truth.Silent); n < 25 || n > 58 || !near(after, 1, 0.5) {
 		t.Errorf("%d of 200 fall silent, %.1f h after", n, after)
 	}
+	of = facts(updated(t, "    bricks: 20%"))
+	bricked := 0
+	for _, l := range of[truth.Update] {
+		if l.Detail["result"] == "bricked" {
+			bricked++
+		}
+	}
+	if n := len(of[truth.Silent]); n < 25 || n > 58 || bricked != n || reasons(of, "ota") != 200-n {
+		t.Errorf("%d of 200 are bricked, %d fall silent, %d boot into it", bricked, n, reasons(of, "ota"))
+	}
 	of = facts(updated(t, "    leaks: {metric: heap, per: 2/h, room: 20}"))
 	if after, n := since(of, truth.Crash); n != 200 || !near(after, 10, 0.1) || len(of[truth.Leak]) != 200 {
 		t.Errorf("%d run out of memory, %.1f h after", n, after)

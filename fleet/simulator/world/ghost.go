@@ -16,6 +16,7 @@ type ghost struct {
 	clone              bool
 	boots              uint32
 	seq                uint64
+	then               *ghost // when this one is over
 }
 
 func (l *Life) haunted(g ghost) {
@@ -27,7 +28,11 @@ func (l *Life) haunted(g ghost) {
 	}
 	g.Dice = chance.Roll(l.w.Seed(), chance.ForClone, l.no, 0)
 	g.next += g.Between(0, g.every)
-	l.ghost = &g
+	if was := l.ghost; was != nil && !g.clone && was.next < was.until {
+		was.then = &g
+	} else {
+		l.ghost = &g
+	}
 	if !g.clone {
 		l.fate.Tell(truth.Line{At: truth.Time(g.next), Until: truth.Time(l.w.Until()), Kind: truth.Knocking, Detail: map[string]any{"every_ms": g.every}})
 	}
@@ -40,6 +45,9 @@ func (l *Life) haunt(at int64) {
 	g.next += g.every
 	if g.next >= g.until {
 		g.next = chance.Never
+		if g.then != nil {
+			l.ghost = g.then
+		}
 	}
 	if _, cut := within(l.c.cuts, at); cut {
 		return
