@@ -1,5 +1,5 @@
-// Package anomaly is the room of the detectors: it will judge the log, turn silence and failure into
-// incidents and let their verdicts halt rollouts. Its detectors are pure functions of records.
+// Package anomaly is the detectors' process: it judges the log, turns silence, failures, odd readings and runaway cost into
+// incidents, and tells people of them. README.md beside it has its rooms in the order in which a record meets them.
 //
-// It holds no code yet; what it may import is fixed in the workspace's import rules.
+// What it says is a function of the log. It writes to three topics, and no other service asks it for anything.
 package anomaly
