@@ -469,7 +469,7 @@ func TestOnlyPostAndOnlyTheEndpoints(t *testing.T) {
 }
 
 func TestWatermarksStandInEveryPartition(t *testing.T) {
-	s := open(t, func(c *gateway.Config) { c.WatermarkEvery = 20 * time.Millisecond }, "boiler-1")
+	s := open(t, func(c *gateway.Config) { c.WatermarkEvery, c.Region = 20*time.Millisecond, "eu-west" }, "boiler-1")
 	c := s.device("boiler-1")
 	if r := s.post(c, "/v1/telemetry", typeJSON, message(1, 1, "")); r.Code != 200 {
 		t.Fatal(r.Raw)
@@ -485,7 +485,7 @@ func TestWatermarksStandInEveryPartition(t *testing.T) {
 					continue
 				}
 				m, err := event.DecodeWatermark(r.Value)
-				if err != nil || r.Key != nil || m.Gateway != "gateway-under-test" || m.Time != r.Timestamp.UnixMilli() {
+				if err != nil || r.Key != nil || m.Gateway != "gateway-under-test" || m.Region != "eu-west" || m.Time != r.Timestamp.UnixMilli() {
 					t.Fatalf("%+v, key %v, %v", m, r.Key, err)
 				}
 				if m.Accepted == 1 && m.Refused["malformed"] == 1 {

@@ -39,7 +39,7 @@ func (w *watermarker) write(ctx context.Context, now time.Time) {
 		return // the missing watermark says it
 	}
 	accepted, refused := w.g.metrics.totals()
-	mark := event.Watermark{Gateway: w.g.cfg.name(), Time: now.UnixMilli(), Accepted: accepted, Refused: refused}
+	mark := event.Watermark{Gateway: w.g.cfg.name(), Time: now.UnixMilli(), Accepted: accepted, Refused: refused, Region: w.g.cfg.Region}
 	value, headers, err := mark.Encode()
 	if err != nil {
 		w.g.log.Error("watermark is not written", "error", err)

@@ -193,6 +193,10 @@ func TestEveryRefusalIsAProblemThatNamesTheFault(t *testing.T) {
 		"a bad metric":        {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a b","kind":"int"}]}`, status: 422, field: "metrics[0].name"},
 		"a bad kind":          {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"blob"}]}`, status: 422, field: "metrics[0].kind"},
 		"a bad scale":         {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"float","scale":2}]}`, status: 422, field: "metrics[0].scale"},
+		"an ack without why":  {path: "/api/v1/incidents/iabcdefgh2345/acknowledge", body: `{}`, status: 422, field: "why"},
+		"an ack of a number":  {path: "/api/v1/incidents/17/acknowledge", body: `{"why":"mine"}`, status: 422, field: "incident"},
+		"an ack in capitals":  {path: "/api/v1/incidents/IABCDEFGH2345/acknowledge", body: `{"why":"mine"}`, status: 422, field: "incident"},
+		"an ack elsewhere":    {path: "/api/v1/incidents/iabcdefgh2345%2f..%2fx/acknowledge", body: `{"why":"mine"}`, status: 422, field: "incident"},
 		"a metric twice":      {path: "/api/v1/schemas", body: `{"metrics":[{"name":"a","kind":"int"},{"name":"a","kind":"int"}]}`, status: 422, field: "metrics[1].name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,7 @@ package api
 func operations() []operation {
 	var all []operation
 	for _, of := range [][]operation{deviceOperations(), actingOperations(), certificateOperations(), cohortOperations(), groupOperations(), lineOperations(),
-		passwordOperations(), manufacturerOperations(), tokenOperations(), authorityOperations(), securityOperations(), schemaOperations(),
+		passwordOperations(), manufacturerOperations(), tokenOperations(), authorityOperations(), securityOperations(), schemaOperations(), incidentOperations(),
 	} {
 		all = append(all, of...)
 	}

@@ -67,6 +67,7 @@ var leastRoles = map[string]api.Role{
 	"GET /api/v1/status":                               api.Viewer,
 	"POST /api/v1/schemas":                             api.Operator,
 	"GET /api/v1/schemas/{id}":                         api.Viewer,
+	"POST /api/v1/incidents/{incident}/acknowledge":    api.Operator,
 }
 
 // suffices is the order of the roles, once more.

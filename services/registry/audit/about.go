@@ -48,6 +48,10 @@ func (r *Reader) about(body event.Body) about {
 		return about{cohort: b.Cohort, subject: "cohort " + b.Cohort}
 	case event.CohortQuarantined:
 		return about{cohort: b.Cohort, subject: "cohort " + b.Cohort + " " + onOff(b.On)}
+	case event.RolloutStarted:
+		return about{cohort: b.Cohort, subject: "rollout " + b.Rollout + " of " + b.Firmware}
+	case event.RolloutAssigned:
+		return r.assigned(b)
 	case event.PasswordMade:
 		a := about{subject: "password " + b.ID}
 		if b.Device != "" {
@@ -112,6 +116,12 @@ func thing(body event.Body) string {
 		return "token " + b.ID
 	case event.SnapshotTaken:
 		return fmt.Sprintf("up to event %d", b.Event)
+	case event.RolloutStageStarted:
+		return fmt.Sprintf("rollout %s: stage %d", b.Rollout, b.Stage)
+	case event.RolloutChanged:
+		return "rollout " + b.Rollout + ": " + b.State
+	case event.IncidentAcknowledged:
+		return "incident " + b.Incident
 	}
 	return ""
 }

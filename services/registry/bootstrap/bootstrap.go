@@ -29,6 +29,7 @@ const (
 	KafkaGateway      = "kafka-gateway"
 	KafkaSink         = "kafka-sink"
 	KafkaRegistry     = "kafka-registry"
+	KafkaAnomaly      = "kafka-anomaly"
 	KafkaReader       = "kafka-reader"
 	ClickHouseService = "clickhouse-service"
 	OperatorToken     = "operator-token"
@@ -50,7 +51,8 @@ func Compose() []Holder {
 		{Name: "sink", UID: 65532, Secrets: []string{KafkaSink, ClickHouseService}},
 		{Name: "migrate", UID: 65533, Secrets: []string{ClickHouseService}},
 		{Name: "retention", UID: 65534, Secrets: []string{ClickHouseService}},
-		{Name: "principals", UID: 65529, Secrets: []string{KafkaAdmin, KafkaGateway, KafkaSink, KafkaRegistry, KafkaReader}},
+		{Name: "anomaly", UID: 65527, Secrets: []string{KafkaAnomaly, ClickHouseService}},
+		{Name: "principals", UID: 65529, Secrets: []string{KafkaAdmin, KafkaGateway, KafkaSink, KafkaRegistry, KafkaAnomaly, KafkaReader}},
 		{Name: "otel-collector", UID: 65528, Secrets: []string{ClickHouseService}},
 		{Name: "redpanda", UID: 101, Secrets: []string{KafkaAdmin}},
 		{Name: "clickhouse", UID: 101, Secrets: []string{ClickHouseService}},

@@ -151,45 +151,14 @@ func (r *running) counted(t testing.TB, of table, want float64) {
 	t.Errorf("%v rows of %s were counted, want %v", n, of, want)
 }
 
-func column(t testing.TB, w *warehouse.Warehouse, query string) (lines []string) {
-	t.Helper()
-	list, err := w.Conn().Query(t.Context(), strings.ReplaceAll(query, "muster.", w.Database()+"."))
-	if err != nil {
-		return []string{err.Error()}
-	}
-	defer list.Close()
-	for list.Next() {
-		var s string
-		if err := list.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, s)
-	}
-	return lines
-}
-
-// shows waits until a question has this answer.
-func shows(t testing.TB, w *warehouse.Warehouse, query string, want ...string) {
-	t.Helper()
-	var got []string
-	pause := 20 * time.Millisecond // growing: the engine has more to do than to answer this
-	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(pause) {
-		if got = column(t, w, query); slices.Equal(got, want) {
-			return
-		}
-		pause = min(pause*5/4, 500*time.Millisecond)
-	}
-	t.Fatalf("%s\nshows %s\nwant  %s", query, strings.Join(got, "\n      "), strings.Join(want, "\n      "))
-}
-
 // settled waits until the tables hold the last event, and what it changed.
 func (r *registry) settled(t testing.TB, w *warehouse.Warehouse) {
 	t.Helper()
 	r.mu.Lock()
 	last := fmt.Sprint(r.at - 1)
 	r.mu.Unlock()
-	shows(t, w, "SELECT toString(max(off)) FROM muster.registry_events", last)
-	shows(t, w, "SELECT toString(max(off)) FROM muster.device_rows", last)
+	warehousetest.Shows(t, w, "SELECT toString(max(off)) FROM muster.registry_events", last)
+	warehousetest.Shows(t, w, "SELECT toString(max(off)) FROM muster.device_rows", last)
 }
 
 func enrolled(no int, cohort string) event.Body {
@@ -206,10 +175,10 @@ func sum(s string) []byte { h := event.Chain([]byte(s)); return h[:] }
 // everything is what the tables show, to be held against another reading of the log.
 func everything(t testing.TB, w *warehouse.Warehouse) string {
 	return strings.Join(slices.Concat(
-		column(t, w, "SELECT toString(tuple(*)) FROM muster.devices ORDER BY no"),
-		column(t, w, "SELECT toString(tuple(*)) FROM muster.device_rows FINAL ORDER BY no"),
-		column(t, w, "SELECT toString(tuple(*)) FROM muster.registry_events FINAL ORDER BY n"),
-		column(t, w, "SELECT toString(tuple(*)) FROM muster.audit ORDER BY n")), "\n")
+		warehousetest.Column(t, w, "SELECT toString(tuple(*)) FROM muster.devices ORDER BY no"),
+		warehousetest.Column(t, w, "SELECT toString(tuple(*)) FROM muster.device_rows FINAL ORDER BY no"),
+		warehousetest.Column(t, w, "SELECT toString(tuple(*)) FROM muster.registry_events FINAL ORDER BY n"),
+		warehousetest.Column(t, w, "SELECT toString(tuple(*)) FROM muster.audit ORDER BY n")), "\n")
 }
 
 // life is what may happen to devices.
@@ -233,7 +202,7 @@ func TestDevicesAreAsTheRegistrySaysAfterEverythingThatMayHappenToThem(t *testin
 		p := project(t, r, w, v)
 		life(t, r)
 		at := func(n int) int64 { return start.Add(time.Duration(n) * time.Minute).Unix() }
-		shows(t, w, rowsOf,
+		warehousetest.Shows(t, w, rowsOf,
 			fmt.Sprintf("('pump-1','south','',0,true,%d,false,'','','a1','operator',{},[])", at(16)),
 			fmt.Sprintf("('pump-2','south','',0,true,%d,false,'','','a2','operator',{'room':'b','site':'ulm'},['ulm'])", at(24)),
 			fmt.Sprintf("('pump-3','south','',0,true,%d,false,'','pump-6','a3','operator',{},[])", at(21)),
@@ -241,7 +210,7 @@ func TestDevicesAreAsTheRegistrySaysAfterEverythingThatMayHappenToThem(t *testin
 			fmt.Sprintf("('pump-5','south','',0,true,%d,false,'','','a5','operator',{},[])", at(24)),
 			"('pump-6','north','us',30000,false,NULL,false,'pump-3','','a6','operator',{},[])",
 		)
-		shows(t, w, "SELECT toString(tuple(n, who, type, device, subject)) FROM muster.audit WHERE type IN ('device-revoked', 'device-replaced', 'cohort-revoked') ORDER BY n",
+		warehousetest.Shows(t, w, "SELECT toString(tuple(n, who, type, device, subject)) FROM muster.audit WHERE type IN ('device-revoked', 'device-replaced', 'cohort-revoked') ORDER BY n",
 			"(16,'operator','device-revoked','pump-1','')", "(21,'operator','device-replaced','pump-3','by pump-6')", "(24,'operator','cohort-revoked','','cohort south')")
 		r.settled(t, w)
 		p.counted(t, eventRows, 25)
@@ -276,13 +245,13 @@ func TestTablesThatAreLostWhileItWorksAreFilledAgain(t *testing.T) {
 		p := project(t, r, w, v)
 		life(t, r)
 		r.settled(t, w)
-		before := column(t, w, rowsOf)
+		before := warehousetest.Column(t, w, rowsOf)
 		for _, table := range []table{deviceRows, eventRows} {
 			if err := w.Conn().Exec(t.Context(), "TRUNCATE TABLE "+w.Database()+"."+string(table)); err != nil {
 				t.Fatal(err)
 			}
-			shows(t, w, rowsOf, before...)
-			shows(t, w, "SELECT toString(count()) FROM muster.audit", "25")
+			warehousetest.Shows(t, w, rowsOf, before...)
+			warehousetest.Shows(t, w, "SELECT toString(count()) FROM muster.audit", "25")
 		}
 		if testutil.ToFloat64(p.failed) == 0 {
 			t.Error("the loss was not counted")
@@ -316,15 +285,15 @@ func TestItGoesOnFromWhereItStood(t *testing.T) {
 		p.stop()
 		r.say(t, enrolled(7, "east"))
 		again := project(t, r, w, v)
-		shows(t, w, "SELECT device FROM muster.devices WHERE no = 7", "pump-7")
-		shows(t, w, "SELECT toString(count()) FROM muster.audit", "26")
+		warehousetest.Shows(t, w, "SELECT device FROM muster.devices WHERE no = 7", "pump-7")
+		warehousetest.Shows(t, w, "SELECT toString(count()) FROM muster.audit", "26")
 		// The last event of before changed a whole cohort: its devices are sent again, and nothing else.
 		again.counted(t, eventRows, 1)
 		again.counted(t, deviceRows, 3)
 		// Later rows of those that ended before keep the time of it.
 		r.say(t, event.GroupRemoved{Group: "ulm"})
-		shows(t, w, "SELECT toString(tuple(groups, toUnixTimestamp(revoked_at))) FROM muster.devices WHERE no = 2", fmt.Sprintf("([],%d)", start.Add(24*time.Minute).Unix()))
-		shows(t, w, "SELECT toString(countIf(revoked AND revoked_at IS NULL)) FROM muster.devices", "0")
+		warehousetest.Shows(t, w, "SELECT toString(tuple(groups, toUnixTimestamp(revoked_at))) FROM muster.devices WHERE no = 2", fmt.Sprintf("([],%d)", start.Add(24*time.Minute).Unix()))
+		warehousetest.Shows(t, w, "SELECT toString(countIf(revoked AND revoked_at IS NULL)) FROM muster.devices", "0")
 	})
 }
 
@@ -349,8 +318,8 @@ func TestRowsOfBeforeAreWrittenAnew(t *testing.T) {
 		}
 		project(t, r, w, v)
 		// The rows stand under the offsets of before: those that came later hold.
-		shows(t, w, "SELECT toString(tuple(min(form), count())) FROM muster.device_rows FINAL", "(1,3)")
-		shows(t, w, "SELECT toString(groupUniqArray((method, profile))) FROM muster.devices", "[('operator','pump')]")
+		warehousetest.Shows(t, w, "SELECT toString(tuple(min(form), count())) FROM muster.device_rows FINAL", "(1,3)")
+		warehousetest.Shows(t, w, "SELECT toString(groupUniqArray((method, profile))) FROM muster.devices", "[('operator','pump')]")
 	})
 }
 
@@ -372,14 +341,14 @@ func TestAForeignEventIsNoRow(t *testing.T) {
 		}
 		r.at = rec.Offset + 1
 		r.say(t, enrolled(2, "north"))
-		shows(t, w, "SELECT toString(tuple(device, revoked)) FROM muster.devices ORDER BY no", "('pump-1',false)", "('pump-2',false)")
-		shows(t, w, "SELECT toString(count()) FROM muster.audit WHERE who = 'nobody'", "0")
+		warehousetest.Shows(t, w, "SELECT toString(tuple(device, revoked)) FROM muster.devices ORDER BY no", "('pump-1',false)", "('pump-2',false)")
+		warehousetest.Shows(t, w, "SELECT toString(count()) FROM muster.audit WHERE who = 'nobody'", "0")
 	})
 }
 
 func TestACohortOfManyIsSentInBlocks(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED: -short")
+		t.Skip("SKIPPED: thousands of devices, left out by -short")
 	}
 	both(t, func(t *testing.T, r *registry, v view) {
 		const many = 12_500
@@ -393,9 +362,9 @@ func TestACohortOfManyIsSentInBlocks(t *testing.T) {
 		}
 		r.say(t, event.CohortQuarantined{Cohort: "a", On: true}, event.CohortRevoked{Cohort: "b"})
 		project(t, r, w, v)
-		shows(t, w, "SELECT toString(tuple(cohort, count(), countIf(quarantined), countIf(revoked), countIf(revoked_at IS NOT NULL))) FROM muster.devices GROUP BY cohort ORDER BY cohort",
+		warehousetest.Shows(t, w, "SELECT toString(tuple(cohort, count(), countIf(quarantined), countIf(revoked), countIf(revoked_at IS NOT NULL))) FROM muster.devices GROUP BY cohort ORDER BY cohort",
 			"('a',6250,6250,0,0)", "('b',6250,0,6250,6250)")
-		shows(t, w, "SELECT toString(count()) FROM muster.audit", fmt.Sprint(many+4))
+		warehousetest.Shows(t, w, "SELECT toString(count()) FROM muster.audit", fmt.Sprint(many+4))
 	})
 }
 
@@ -405,5 +374,5 @@ func TestASecretsHashStaysInTheLog(t *testing.T) {
 	project(t, r, w, nil)
 	r.say(t, event.TokenMade{ID: "t1", Name: "ann", Role: "viewer", Hash: sum("secret"), NotAfter: start.AddDate(1, 0, 0).UnixMilli()},
 		event.TokenWithdrawn{ID: "t1"})
-	shows(t, w, "SELECT toString(tuple(type, subject, body)) FROM muster.audit WHERE n > 2 ORDER BY n", "('token-made','token t1 of ann','')", `('token-withdrawn','token t1','{"id":"t1"}')`)
+	warehousetest.Shows(t, w, "SELECT toString(tuple(type, subject, body)) FROM muster.audit WHERE n > 2 ORDER BY n", "('token-made','token t1 of ann','')", `('token-withdrawn','token t1','{"id":"t1"}')`)
 }
