@@ -16,6 +16,7 @@ require (
 	muster.dev/fleet v0.0.0
 	muster.dev/platform v0.0.0
 	muster.dev/proto v0.0.0
+	muster.dev/services/anomaly v0.0.0
 	muster.dev/services/ingest v0.0.0
 	muster.dev/services/registry v0.0.0
 	muster.dev/services/retention v0.0.0

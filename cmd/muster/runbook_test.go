@@ -44,6 +44,12 @@ var pages = []page{
 		"--file .muster/registry-now.jsonl": {"records exported", "registry-now.jsonl: "},
 		"--since":                           {"kept"},
 	}},
+	{"docs/runbooks/silent-cohort.md", map[string][]string{"cohort list": {"pilot"}}},
+	{"docs/runbooks/gateway-or-region-out.md", map[string][]string{"--watermarks": nil}},
+	{"docs/runbooks/update-failure.md", map[string][]string{"incident list --kind update-failure": nil}},
+	{"docs/runbooks/unusual-telemetry.md", map[string][]string{"FROM samples_1m": nil}},
+	{"docs/runbooks/runaway-cost.md", map[string][]string{"FROM ledger": nil}},
+	{"docs/runbooks/security-sign.md", map[string][]string{"audit list --last 20": {"latest"}}},
 	{"docs/mqtt.md", map[string][]string{
 		"device enroll press-7":   {"ca.pem"},
 		"mosquitto_pub -L mqtts:": {"stored"},

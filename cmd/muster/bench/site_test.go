@@ -37,9 +37,12 @@ type site struct {
 	prev [32]byte
 }
 
-func newSite(b testing.TB) *site {
+func newSite(b testing.TB) *site { return newSiteIn(b, b.TempDir()) }
+
+// newSiteIn has its log in a folder that stays.
+func newSiteIn(b testing.TB, dir string) *site {
 	b.Helper()
-	s := &site{b: b, broker: start(b, "log", order{Dir: b.TempDir()})}
+	s := &site{b: b, broker: start(b, "log", order{Dir: dir})}
 	s.addr = s.broker.line()
 	var err error
 	s.log, err = kgo.NewClient(append(eventlog.Config{Brokers: []string{s.addr}}.Options(), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.MaxBufferedRecords(50_000), kgo.ProducerBatchCompression(kgo.Lz4Compression()))...)

@@ -96,8 +96,10 @@ func (c *teller) through(ctx context.Context, p *publisher.Publisher, device str
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	unanswered := map[int]bool{}
-	for i, n := range numbers {
-		unanswered[n] = true
+	for _, n := range numbers {
+		unanswered[n] = true // all of them before the first answer: the answers write here too
+	}
+	for _, n := range numbers {
 		wg.Add(1)
 		err := p.Send(ctx, publisher.Message{Topic: "telemetry", Payload: body(n), QoS: 1}, func(err error) {
 			defer wg.Done()
@@ -111,7 +113,6 @@ func (c *teller) through(ctx context.Context, p *publisher.Publisher, device str
 		})
 		if err != nil {
 			wg.Done()
-			left = append(left, numbers[i+1:]...)
 			break
 		}
 	}

@@ -22,7 +22,7 @@ const metricsPage = "docs/metrics.md"
 
 const metricsHead = `# Metrics
 
-Every process serves its metrics at ` + "`/metrics`" + ` of its own port (9100 to 9106). This page is generated from the code; after a
+Every process serves its metrics at ` + "`/metrics`" + ` of its own port (9100 to 9107). This page is generated from the code; after a
 change, ` + "`go test ./cmd/muster/house -run MetricsPage -update`" + ` writes it anew. Beside these there are the Go runtime's
 (` + "`go_*`" + `) and the operating system's (` + "`process_*`" + `). No label is ever made from what a device sends.
 `

@@ -22,6 +22,10 @@ const (
 	demoDevice   = "demo"
 	atOnce       = 8  // enrolments under way of a large fleet
 	orderedUpTo  = 64 // devices
+
+	// demoInterval is how seldom the demo device is expected to speak: it does when somebody tries something, and that
+	// it has said nothing since is no incident.
+	demoInterval = 30 * 24 * time.Hour
 )
 
 // simulated are the names of the simulated devices.
@@ -62,6 +66,11 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 		return err
 	}
 	defer reg.Close()
+	if s.World != nil {
+		if err := s.defineCohorts(ctx, reg, say); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	began := time.Now()
@@ -98,18 +107,36 @@ func (s Site) EnrollFleet(ctx context.Context, names []string, say func(sentence
 	return nil
 }
 
-// enrollDemo sees to it that there is an identity to try things with.
+// enrollDemo sees to it that there is an identity to try things with, and that nobody waits for what it says.
 func enrollDemo(ctx context.Context, s Site, say func(sentence string)) error {
-	if fresh(s.Dir.Demo(), time.Now()) {
-		return nil
-	}
 	reg, err := s.registry()
 	if err != nil {
 		return err
 	}
 	defer reg.Close()
-	if err := enroll(ctx, reg, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo(), say); err != nil {
-		return fmt.Errorf("enrolling the device %s: %w", demoDevice, err)
+	if !fresh(s.Dir.Demo(), time.Now()) {
+		if err := enroll(ctx, reg, v1.Enrolment{Device: demoDevice, Cohort: demoDevice}, s.Dir.Demo(), say); err != nil {
+			return fmt.Errorf("enrolling the device %s: %w", demoDevice, err)
+		}
+	}
+	return expectSeldom(ctx, reg, demoDevice, demoInterval)
+}
+
+// expectSeldom gives a cohort an interval, unless somebody has said something of it: one that was made by an earlier
+// release has none.
+func expectSeldom(ctx context.Context, reg *client.Client, cohort string, interval time.Duration) error {
+	known, err := reg.Cohort(ctx, cohort)
+	var problem *v1.Problem
+	if errors.As(err, &problem) && problem.Status == http.StatusNotFound {
+		err = nil
+	}
+	if err == nil && known.IntervalMS == 0 && !known.Revoked {
+		_, err = reg.DefineCohort(ctx, cohort, v1.CohortDefinition{
+			Change: v1.Change{Why: "it speaks when somebody tries something"}, IntervalMS: interval.Milliseconds(), Region: known.Region, Sleep: known.Sleep,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("how often devices of the cohort %s speak: %w", cohort, err)
 	}
 	return nil
 }
@@ -119,14 +146,23 @@ func enrollDemo(ctx context.Context, s Site, say func(sentence string)) error {
 func enroll(ctx context.Context, reg *client.Client, e v1.Enrolment, dir string, say func(sentence string)) error {
 	ask := func() error {
 		_, err := reg.EnrollInto(ctx, e, dir)
+		return err
+	}
+	return patiently(ctx, ask, func() bool { return !usable(dir, time.Now()) }, func(err error) {
+		say(fmt.Sprintf("enrolling %s: %v; asking again for up to %s", e.Device, err, startLimit))
+	})
+}
+
+// patiently asks the registry again while it cannot write its log, and whoever asks may wait.
+func patiently(ctx context.Context, ask func() error, waits func() bool, say func(error)) error {
+	once := func() error {
+		err := ask()
 		var p *v1.Problem
-		if errors.As(err, &p) && p.Status == http.StatusServiceUnavailable && !usable(dir, time.Now()) {
+		if errors.As(err, &p) && p.Status == http.StatusServiceUnavailable && waits() {
 			return err
 		}
 		return backoff.Permanent(err)
 	}
-	waits := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(startLimit))
-	return backoff.RetryNotify(ask, backoff.WithContext(waits, ctx), func(err error, _ time.Duration) {
-		say(fmt.Sprintf("enrolling %s: %v; asking again for up to %s", e.Device, err, startLimit))
-	})
+	exp := backoff.NewExponentialBackOff(backoff.WithInitialInterval(500*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(startLimit))
+	return backoff.RetryNotify(once, backoff.WithContext(exp, ctx), func(err error, _ time.Duration) { say(err) })
 }

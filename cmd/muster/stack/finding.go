@@ -31,6 +31,7 @@ const (
 	runbookAlarm  = runbooks + "sink-alarm.md"
 	runbookDisk   = runbooks + "disk-full.md"
 	runbookTables = runbooks + "rebuild.md"
+	runbookDetect = runbooks + "detector.md"
 )
 
 // runbookOf is the page for a part that is not ready.
@@ -40,6 +41,8 @@ func runbookOf(part, reason string) string {
 		return runbookDisk
 	case strings.Contains(reason, "UNKNOWN_TABLE"):
 		return runbookTables
+	case part == Anomaly:
+		return runbookDetect
 	case part == Registry, part == Fleet, part == Retention:
 		return runbookIndex
 	}
@@ -51,6 +54,7 @@ func runbookOf(part, reason string) string {
 const (
 	planLimit = 20 * time.Second
 	passLimit = 10 * time.Minute
+	tellLimit = 5 * time.Minute
 )
 
 // watched are the findings that a ready part's metrics, and its log, hold.
@@ -74,6 +78,15 @@ var watched = map[string]func(m metrics, log string, now time.Time) []Finding{
 			return []Finding{{Says: "the last pass over the roll-ups that succeeded began at " + at.Format("15:04:05"), Since: at, Runbook: runbookLag}}
 		}
 		return nil
+	},
+	Anomaly: func(m metrics, _ string, now time.Time) (found []Finding) {
+		if n := m.sum("muster_anomaly_parked_partitions"); n > 0 {
+			found = append(found, Finding{Says: fmt.Sprintf("%.0f of its partitions stand still: the log and the detector differ", n), Runbook: runbookDetect})
+		}
+		if late := time.Duration(m.most("muster_anomaly_delivery_oldest_seconds") * float64(time.Second)); late > tellLimit {
+			found = append(found, Finding{Says: "has not got rid of an incident for " + late.Round(time.Second).String() + ": a receiver does not take it", Since: now.Add(-late), Runbook: runbookDetect})
+		}
+		return found
 	},
 	Gateway: func(m metrics, _ string, _ time.Time) []Finding {
 		if n := m.sum("muster_roster_failures_total"); n > 0 && m.sum("muster_roster_age_seconds") > 2 {
@@ -124,6 +137,14 @@ func (m metrics) sum(name string) (total float64) {
 		total += s.value
 	}
 	return total
+}
+
+// most is the largest of a metric's.
+func (m metrics) most(name string) (most float64) {
+	for _, s := range m[name] {
+		most = max(most, s.value)
+	}
+	return most
 }
 
 // by lists the values of a label for which a counter is not 0.

@@ -59,6 +59,7 @@ func TestStatusSaysWhatIsWrongSinceWhenAndWhatToRead(t *testing.T) {
 	say(t, d, &i, Sink, "", "muster_sink_open_plan_seconds 61\nmuster_sink_parked_partitions 2\n"+
 		"# TYPE muster_sink_alarms_total counter\nmuster_sink_alarms_total{kind=\"refused\"} 3\nmuster_sink_alarms_total{kind=\"count\"} 0\n")
 	say(t, d, &i, Retention, "", fmt.Sprintf("muster_rollup_last_pass_timestamp_seconds %d\n", time.Now().Add(-time.Hour).Unix()))
+	say(t, d, &i, Anomaly, "", "muster_anomaly_parked_partitions 1\nmuster_anomaly_delivery_oldest_seconds{route=\"pager\"} 3601\nmuster_anomaly_delivery_oldest_seconds{route=\"hook\"} 0\n")
 	say(t, d, &i, Gateway, "", "muster_roster_age_seconds 0.1\nmuster_roster_failures_total{step=\"fetch\"} 5\n")
 	if err := writeJSON(d.RunFile("stack"), i); err != nil {
 		t.Fatal(err)
@@ -79,6 +80,8 @@ func TestStatusSaysWhatIsWrongSinceWhenAndWhatToRead(t *testing.T) {
 		{Sink, "2 partitions stand still", runbookAlarm},
 		{Sink, "3 of kind refused; the last: the store refuses a block: READONLY", runbookAlarm},
 		{Retention, "the last pass over the roll-ups", runbookLag},
+		{Anomaly, "1 of its partitions stand still", runbookDetect},
+		{Anomaly, "not got rid of an incident for 1h0m1s", runbookDetect},
 	}
 	if len(s.Findings) != len(want) {
 		t.Fatalf("%+v", s.Findings)

@@ -18,6 +18,7 @@ const (
 	Registry   = "registry"
 	Sink       = "sink"
 	Retention  = "retention"
+	Anomaly    = "anomaly"
 	Gateway    = "gateway"
 	Fleet      = "fleet"
 )
@@ -28,6 +29,8 @@ type Site struct {
 	Ports   Ports
 	Devices int    // simulated; 0 is none
 	Region  string // of the gateway
+	// Alertmanager is the URL of one that is told of incidents; empty tells nobody.
+	Alertmanager string
 	// World is of the scenario that the simulated devices live; nil is none: they send by the clock.
 	World *world.World
 	// TrustDomain is the authority's; prepare finds it.

@@ -14,6 +14,8 @@ import (
 	"muster.dev/platform/principals"
 	"muster.dev/platform/warehouse"
 	"muster.dev/proto/record"
+	"muster.dev/services/anomaly"
+	"muster.dev/services/anomaly/deliver"
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/ingest/sink"
 	"muster.dev/services/registry"
@@ -29,6 +31,7 @@ func parts() []Part {
 		part(Registry, "devices, their certificates, topics and schemas", registry.DefaultConfig, configureRegistry, registry.Run),
 		part(Sink, "from the log to the store", sink.DefaultConfig, configureSink, sink.Run),
 		part(Retention, "roll-ups", retention.DefaultConfig, configureRetention, retention.Run),
+		part(Anomaly, "from the log to incidents", anomaly.DefaultConfig, configureAnomaly, anomaly.Run),
 		part(Gateway, "takes what devices say", gateway.DefaultConfig, configureGateway, gateway.Run),
 		part(Fleet, "simulated devices", fleetDefaults, configureFleet, runFleet),
 	}
@@ -85,6 +88,26 @@ func configureRetention(c *retention.Config, s Site) {
 	c.Ops, c.Warehouse = ops(Retention, s), Store(s.Dir, s.Ports)
 }
 
+func configureAnomaly(c *anomaly.Config, s Site) {
+	c.Ops, c.Log, c.Warehouse = ops(Anomaly, s), logAs(principals.Anomaly, s), Store(s.Dir, s.Ports)
+	c.Deliver.Routes = s.routes()
+}
+
+// routes are the receivers of incidents.
+func (s Site) routes() []deliver.Route {
+	if s.Alertmanager == "" {
+		return nil
+	}
+	return []deliver.Route{{Name: "alertmanager", Alertmanager: &deliver.Alertmanager{URLs: []string{s.Alertmanager}}}}
+}
+
+// CheckAlertmanager says what is wrong with a URL that an Order is to have.
+func CheckAlertmanager(url string) error {
+	c := deliver.DefaultConfig()
+	c.Routes = Site{Alertmanager: url}.routes()
+	return c.Validate()
+}
+
 // kafkaConfig is what the log's process reads; the broker itself knows no files.
 type kafkaConfig struct {
 	Ops     daemon.Config `yaml:"ops"`
@@ -104,6 +127,8 @@ type kafkaSecrets struct {
 	SinkFile     string        `yaml:"sink_file"`
 	Registry     daemon.Secret `yaml:"registry"`
 	RegistryFile string        `yaml:"registry_file"`
+	Anomaly      daemon.Secret `yaml:"anomaly"`
+	AnomalyFile  string        `yaml:"anomaly_file"`
 	Reader       daemon.Secret `yaml:"reader"`
 	ReaderFile   string        `yaml:"reader_file"`
 }
@@ -115,7 +140,7 @@ func configureKafka(c *kafkaConfig, s Site) {
 	c.Simulated = s.Dir.Simulated()
 	c.Secrets = kafkaSecrets{
 		AdminFile: s.Dir.SecretFile(SecretKafkaAdmin), GatewayFile: s.Dir.SecretFile(SecretKafkaGateway), SinkFile: s.Dir.SecretFile(SecretKafkaSink),
-		RegistryFile: s.Dir.SecretFile(SecretKafkaRegistry), ReaderFile: s.Dir.SecretFile(SecretKafkaReader),
+		RegistryFile: s.Dir.SecretFile(SecretKafkaRegistry), AnomalyFile: s.Dir.SecretFile(SecretKafkaAnomaly), ReaderFile: s.Dir.SecretFile(SecretKafkaReader),
 	}
 }
 
@@ -130,7 +155,7 @@ func runKafka(ctx context.Context, p *daemon.Process, c kafkaConfig) error {
 	cfg.Listen, cfg.DataDir, cfg.Log = c.Listen, c.DataDir, p.Log
 	cfg.Users = logUsers(map[string]daemon.Secret{
 		principals.Admin: c.Secrets.Admin, principals.Gateway: c.Secrets.Gateway, principals.Sink: c.Secrets.Sink,
-		principals.Registry: c.Secrets.Registry, principals.Reader: c.Secrets.Reader,
+		principals.Registry: c.Secrets.Registry, principals.Anomaly: c.Secrets.Anomaly, principals.Reader: c.Secrets.Reader,
 	})
 	if !c.Simulated {
 		cfg.Caps = map[string]kafka.Cap{record.TopicTelemetry: {Bytes: telemetryCap / int64(cfg.Partitions), Keep: telemetryKeep}}

@@ -27,14 +27,14 @@ type Ports struct {
 
 // PortsAt are the documented ports, each moved by offset.
 func PortsAt(offset int) (Ports, error) {
-	if offset < 0 || 9106+offset > 65535 {
-		return Ports{}, fmt.Errorf("--listen-offset %d: want 0 to %d, so that every port stays below 65536", offset, 65535-9106)
+	if offset < 0 || 9107+offset > 65535 {
+		return Ports{}, fmt.Errorf("--listen-offset %d: want 0 to %d, so that every port stays below 65536", offset, 65535-9107)
 	}
 	return Ports{
 		Gateway: 8443 + offset, MQTT: 8883 + offset, EST: 8444 + offset, Registry: 8080 + offset, ClickHouse: 8123 + offset, Kafka: 9092 + offset,
 		Ops: map[string]int{
 			Kafka: 9100 + offset, ClickHouse: 9101 + offset, Registry: 9102 + offset, Sink: 9103 + offset,
-			Retention: 9104 + offset, Gateway: 9105 + offset, Fleet: 9106 + offset,
+			Retention: 9104 + offset, Gateway: 9105 + offset, Fleet: 9106 + offset, Anomaly: 9107 + offset,
 		},
 	}, nil
 }

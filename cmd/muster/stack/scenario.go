@@ -14,6 +14,8 @@ import (
 	"muster.dev/fleet/simulator/truth"
 	"muster.dev/fleet/simulator/world"
 	"muster.dev/platform/daemon"
+	"muster.dev/services/registry/client"
+
 	v1 "muster.dev/services/registry/api/v1"
 )
 
@@ -52,6 +54,31 @@ func enrolmentsOf(w *world.World) func(name string) v1.Enrolment {
 		}
 		return e
 	}
+}
+
+// defineCohorts tells the registry what holds for the cohorts of the site's world: without it their planned sleep is a silence. A
+// cohort that is there stays as somebody has set it.
+func (s Site) defineCohorts(ctx context.Context, reg *client.Client, say func(sentence string)) error {
+	in := s.World.Scenario()
+	for i := range in.Cohorts {
+		c := &in.Cohorts[i]
+		if _, err := reg.Cohort(ctx, c.Name); err == nil {
+			continue
+		}
+		d := v1.CohortDefinition{Change: v1.Change{Why: "scenario " + in.Name}, IntervalMS: c.Interval.Milliseconds()}
+		for _, sleep := range fast.SleepOf(c.Sleep) { // each day
+			at := func(minute uint16) string { return fmt.Sprintf("%02d:%02d", minute/60, minute%60) }
+			d.Sleep = append(d.Sleep, v1.Sleep{Days: []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}, From: at(sleep.From), To: at(sleep.To)})
+		}
+		define := func() error {
+			_, err := reg.DefineCohort(ctx, c.Name, d)
+			return err
+		}
+		if err := patiently(ctx, define, func() bool { return true }, func(err error) { say(fmt.Sprintf("cohort %s: %v; asking again for up to %s", c.Name, err, startLimit)) }); err != nil {
+			return fmt.Errorf("cohort %s: %w", c.Name, err)
+		}
+	}
+	return nil
 }
 
 // EnrollScenario gives an identity to each device of the site's world that has none, those too that join later.

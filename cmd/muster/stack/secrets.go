@@ -18,6 +18,7 @@ const (
 	SecretKafkaGateway  = "kafka-gateway"
 	SecretKafkaSink     = "kafka-sink"
 	SecretKafkaRegistry = "kafka-registry"
+	SecretKafkaAnomaly  = "kafka-anomaly"
 	SecretKafkaReader   = "kafka-reader"
 	SecretClickHouse    = "clickhouse-service"
 	SecretOperator      = "operator-token"
@@ -25,7 +26,7 @@ const (
 )
 
 var secretNames = []string{
-	SecretKafkaAdmin, SecretKafkaGateway, SecretKafkaSink, SecretKafkaRegistry, SecretKafkaReader,
+	SecretKafkaAdmin, SecretKafkaGateway, SecretKafkaSink, SecretKafkaRegistry, SecretKafkaAnomaly, SecretKafkaReader,
 	SecretClickHouse, SecretOperator, SecretCASeal,
 }
 

@@ -91,7 +91,7 @@ func (s *Simulation) Broker() (kafka.Config, error) {
 	cfg := kafka.DefaultConfig()
 	cfg.Listen, cfg.DataDir, cfg.Sync = Loopback(0), s.Dir.Kafka(), false
 	secrets := map[string]daemon.Secret{}
-	for _, name := range []string{principals.Admin, principals.Gateway, principals.Sink, principals.Registry, principals.Reader} {
+	for _, name := range append(principals.Names(), principals.Admin) {
 		secret, err := s.Dir.Secret("kafka-" + name)
 		if err != nil {
 			return cfg, err

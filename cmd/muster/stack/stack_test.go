@@ -21,6 +21,8 @@ import (
 
 	"muster.dev/cmd/muster/supervise"
 	"muster.dev/platform/daemon"
+	"muster.dev/platform/principals"
+	"muster.dev/services/anomaly"
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/registry/authority"
 )
@@ -128,6 +130,30 @@ func TestAStackGoesByTheTrustDomainOfItsAuthority(t *testing.T) {
 	}
 }
 
+func TestAnAlertmanagerThatIsNamedIsToldOfIncidents(t *testing.T) {
+	d := newDir(t)
+	for url, want := range map[string]int{"": 0, "http://127.0.0.1:9093": 1} {
+		if err := CheckAlertmanager(url); err != nil {
+			t.Fatalf("%q: %v", url, err)
+		}
+		if err := prepare(Site{Dir: d, Ports: Ports{Ops: map[string]int{}}, Alertmanager: url}); err != nil {
+			t.Fatal(err)
+		}
+		cfg := anomaly.DefaultConfig()
+		if err := daemon.Load(d.Config(Anomaly), &cfg, func(string) (string, bool) { return "", false }); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(cfg.Deliver.Routes); n != want || n == 1 && cfg.Deliver.Routes[0].Alertmanager.URLs[0] != url || cfg.Log.User != principals.Anomaly {
+			t.Errorf("%q: %+v, logs in as %s", url, cfg.Deliver.Routes, cfg.Log.User)
+		}
+	}
+	for _, url := range []string{"127.0.0.1:9093", "ftp://alertmanager", "http://"} {
+		if err := CheckAlertmanager(url); err == nil {
+			t.Errorf("%q is taken", url)
+		}
+	}
+}
+
 func TestSecretsAreMadeOnceAndKept(t *testing.T) {
 	d := newDir(t)
 	before, err := d.Secret(SecretOperator)
@@ -197,7 +223,7 @@ func TestTheOffsetThatIsAdvisedIsFree(t *testing.T) {
 	if got := freeOffset(parts, 4000); got == "--listen-offset 4100" || !strings.HasPrefix(got, "--listen-offset 4") {
 		t.Error(got)
 	}
-	if got := freeOffset(parts, 65535-9106); got != "--listen-offset N" {
+	if got := freeOffset(parts, 65535-9107); got != "--listen-offset N" {
 		t.Errorf("past the last port: %s", got)
 	}
 }

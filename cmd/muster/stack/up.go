@@ -30,9 +30,11 @@ type Order struct {
 	Text    []byte       // the scenario's
 	Region  string       // of the gateway; none takes every region's devices
 	Offset  int          // of every port
-	Version string
-	Out     io.Writer // what a person may copy
-	Err     io.Writer // progress
+	// Alertmanager is the URL of one that is told of incidents; empty tells nobody.
+	Alertmanager string
+	Version      string
+	Out          io.Writer // what a person may copy
+	Err          io.Writer // progress
 }
 
 // Up runs a stack until ctx ends, then stops it. What it made on the disk stays. An error before the stack was up
@@ -53,7 +55,7 @@ func Up(ctx context.Context, o Order) (err error) {
 		return err
 	}
 	defer release()
-	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices, Region: o.Region, World: o.World}
+	site := Site{Dir: o.Dir, Ports: ports, Devices: o.Devices, Region: o.Region, World: o.World, Alertmanager: o.Alertmanager}
 	plan, names := o.plan()
 	say := func(process, sentence string) { fmt.Fprintf(o.Err, "%-11s %s\n", process, sentence) }
 	if err := o.Dir.endLeftovers(ctx, patience, say); err != nil {
@@ -177,8 +179,8 @@ func begin(ctx context.Context, o Order, s Site, sup *supervise.Supervisor, p Pa
 		Name: p.Name, Executable: self, Args: []string{"process", p.Name, "--config", o.Dir.Config(p.Name)},
 		Ready: s.Ports.OpsURL(p.Name) + "/readyz", Log: o.Dir.Log(p.Name), StartLimit: startLimit, StopLimit: stopLimit,
 	}
-	if p.Name == Retention {
-		// Its first pass may recompute months, and nothing that a record meets waits for it.
+	if p.Name == Retention || p.Name == Anomaly {
+		// A first pass may recompute months, a detector that was away reads what it missed, and nothing that a record meets waits for them.
 		program.Alive = s.Ports.OpsURL(p.Name) + "/livez"
 	}
 	if err := sup.Start(ctx, program); err != nil {

@@ -19,7 +19,7 @@ import (
 
 func TestTheLocalLogKnowsThePrincipalsByTheirOneTableOfRights(t *testing.T) {
 	secrets := map[string]daemon.Secret{}
-	for _, name := range []string{principals.Admin, principals.Gateway, principals.Sink, principals.Registry, principals.Reader} {
+	for _, name := range append(principals.Names(), principals.Admin) {
 		secrets[name] = daemon.Secret(name + "'s")
 	}
 	users := logUsers(secrets)
@@ -56,7 +56,7 @@ func TestTheLocalLogKnowsThePrincipalsByTheirOneTableOfRights(t *testing.T) {
 	if _, err := eventlog.EnsureTopics(ctx, as(principals.Registry), eventlog.Topics(1, true)); err != nil {
 		t.Fatalf("the registry makes the topics: %v", err)
 	}
-	for name, allowed := range map[string]bool{principals.Registry: true, principals.Gateway: false, principals.Sink: false, principals.Reader: false} {
+	for name, allowed := range map[string]bool{principals.Registry: true, principals.Gateway: false, principals.Sink: false, principals.Anomaly: false, principals.Reader: false} {
 		err := as(name).ProduceSync(ctx, &kgo.Record{Topic: record.TopicRegistry, Value: []byte("x")}).FirstErr()
 		if allowed && err != nil || !allowed && !errors.Is(err, kerr.TopicAuthorizationFailed) && !errors.Is(err, kerr.ClusterAuthorizationFailed) {
 			t.Errorf("%s writes the registry's log: %v, allowed %v", name, err, allowed)

@@ -118,10 +118,32 @@ func (r *Reader) Read(rec *kgo.Record) Entry {
 			}
 		}
 	}
+	if err == nil && rec.Topic == record.TopicIncidents && !record.IsControl(e.Type) {
+		e.Device = "" // the key is an incident, or a rollout
+		e.Body, err = found(e.Type, headers, rec.Value)
+	}
 	if err != nil {
 		e.Error = err.Error()
 	}
 	return e
+}
+
+// found is what the detectors said; what is of another type has no body.
+func found(ceType string, headers []event.Header, value []byte) (any, error) {
+	switch ceType {
+	case event.TypeIncidentOpened, event.TypeIncidentUpdated, event.TypeIncidentResolved:
+		return orNone(event.DecodeIncident(headers, value))
+	case event.TypeVerdict:
+		return orNone(event.DecodeVerdict(headers, value))
+	}
+	return nil, nil
+}
+
+func orNone[T any](v T, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 func (r *Reader) telemetry(e *Entry, value []byte) error {

@@ -144,6 +144,28 @@ func TestAnEnrolmentIsShownAsItsDevices(t *testing.T) {
 	}
 }
 
+func TestAnIncidentIsShownAsItStands(t *testing.T) {
+	value, headers, err := event.Incident{
+		N: 3, ID: "iabcdefgh2345", State: event.IncidentOpen, Kind: event.SilentCohort, Severity: event.SeverityCritical, Title: "15 of 50 are silent", Cause: "power",
+		Subject: event.Subject{Cohort: "canary"}, Revision: 1, Count: 15, Detector: "silence-1-0a1b2c3d",
+	}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &kgo.Record{Topic: record.TopicIncidents, Key: []byte("iabcdefgh2345"), Value: value}
+	for _, h := range headers {
+		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	e := NewReader().Read(rec)
+	if got, ok := e.Body.(event.Incident); !ok || got.ID != "iabcdefgh2345" || e.Device != "" || e.Error != "" || !strings.Contains(e.String(), "incidents/0@0 muster.incident.opened.v1: {") {
+		t.Errorf("%+v: %s", e, e)
+	}
+	rec.Value = []byte{0xc1}
+	if e = NewReader().Read(rec); e.Error == "" || e.Body != nil {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestWhatCannotBeReadIsShownWithItsPlace(t *testing.T) {
 	for _, topic := range []string{record.TopicTelemetry, record.TopicEvents, record.TopicRegistry} {
 		e := NewReader().Read(&kgo.Record{Topic: topic, Partition: 1, Offset: 7, Timestamp: at, Value: []byte{0xdd, 0xff, 0xff, 0xff, 0xff}})

@@ -341,7 +341,7 @@ func (p *proc) dead() bool {
 func (s *site) killAll() int {
 	s.t.Helper()
 	pids := []int{s.up.Process.Pid}
-	for _, part := range []string{stack.Sink, stack.Gateway, stack.Registry, stack.Retention, stack.ClickHouse, stack.Kafka} {
+	for _, part := range []string{stack.Sink, stack.Gateway, stack.Registry, stack.Retention, stack.Anomaly, stack.ClickHouse, stack.Kafka} {
 		if pid, err := s.pid(part); err == nil {
 			pids = append(pids, pid)
 		}

@@ -30,7 +30,7 @@ func (f *frame) logAs(dir stack.Dir, inst stack.Instance, principal, secret stri
 }
 
 var topicNames = map[string]string{
-	"telemetry": record.TopicTelemetry, "events": record.TopicEvents, "registry": record.TopicRegistry,
+	"telemetry": record.TopicTelemetry, "events": record.TopicEvents, "registry": record.TopicRegistry, "incidents": record.TopicIncidents,
 }
 
 func events(f *frame) *cobra.Command {
@@ -50,7 +50,7 @@ func eventsTail(f *frame) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "tail",
-		Short: "Show what devices and the registry say, as it comes; --json gives one document a line",
+		Short: "Show what devices, the registry and the detectors say, as it comes; --json gives one document a line",
 		Example: `  muster events tail
   muster events tail --topic registry --from-start --no-follow
   muster events tail --device sim-0001 --json --since 10m`,
@@ -59,7 +59,7 @@ func eventsTail(f *frame) *cobra.Command {
 			for _, t := range topics {
 				name, ok := topicNames[t]
 				if !ok {
-					return misuse{fmt.Errorf("--topic %q: want telemetry, events or registry", t)}
+					return misuse{fmt.Errorf("--topic %q: want telemetry, events, registry or incidents", t)}
 				}
 				s.Topics = append(s.Topics, name)
 			}
@@ -110,7 +110,7 @@ func eventsTail(f *frame) *cobra.Command {
 			}))
 		},
 	}
-	cmd.Flags().StringSliceVar(&topics, "topic", []string{"telemetry", "events", "registry"}, "telemetry, events, registry")
+	cmd.Flags().StringSliceVar(&topics, "topic", []string{"telemetry", "events", "registry"}, "telemetry, events, registry, incidents")
 	cmd.Flags().Var(&since, "since", "begin with what is at most this old")
 	cmd.Flags().Int64Var(&s.Last, "last", 0, "begin `N` records before the end of each partition")
 	cmd.Flags().BoolVar(&s.Start, "from-start", false, "begin with the oldest record")

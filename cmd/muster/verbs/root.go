@@ -161,7 +161,7 @@ func root(w World, began *bool) *cobra.Command {
 	cmd.PersistentFlags().StringVar(&f.tokenFile, "token-file", "", "a `FILE` with an operator's token (default the stack's own)")
 	cmd.AddCommand(
 		up(f), status(f), query(f), devices(f), cohorts(f), groups(f), regions(f), lines(f), passwords(f), manufacturers(f), claims(f), tokens(f), certificateAuthority(f), security(f),
-		send(f), edgeGateway(f), simulate(f), events(f), migrate(f), ledger(f), auditing(f), rebuild(f), process(f),
+		incidents(f), detect(f), evaluateDetectors(f), send(f), edgeGateway(f), simulate(f), events(f), migrate(f), ledger(f), auditing(f), rebuild(f), process(f),
 	)
 	for c := range all(cmd) {
 		if run := c.RunE; run != nil {

@@ -22,8 +22,8 @@ func up(f *frame) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the local stack in the foreground, with a small simulated fleet; Ctrl-C stops it in order",
-		Long: "Starts the log, the store, the registry, sink, retention, gateway and a simulated fleet, each a process of its\n" +
-			"own, and keeps them running. What was accepted survives kill -9 of any of them, and of this command.",
+		Long: "Starts the log, the store, the registry, sink, retention, detectors, gateway and a simulated fleet, each a process\n" +
+			"of its own, and keeps them running. What was accepted survives kill -9 of any of them, and of this command.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -44,6 +44,9 @@ func up(f *frame) *cobra.Command {
 			if o.Region != "" && !event.Name(o.Region) {
 				return misuse{fmt.Errorf("--region %q: want [a-z0-9][a-z0-9._-]{0,62}", o.Region)}
 			}
+			if err := stack.CheckAlertmanager(o.Alertmanager); err != nil {
+				return misuse{fmt.Errorf("--alertmanager: %w", err)}
+			}
 			if _, err := stack.PortsAt(o.Offset); err != nil {
 				return misuse{err}
 			}
@@ -56,6 +59,7 @@ func up(f *frame) *cobra.Command {
 	cmd.Flags().IntVar(&o.Devices, "devices", defaultDevices, "simulated devices; 0 is none")
 	cmd.Flags().StringVar(&played, "scenario", "", "a `FILE`, or a name of muster simulate list: its devices live it by the clock, instead of the small fleet")
 	cmd.Flags().StringVar(&o.Region, "region", "", "the gateway's `REGION`: it takes its devices, and those of no region (default all)")
+	cmd.Flags().StringVar(&o.Alertmanager, "alertmanager", "", "the `URL` of an Alertmanager, which is told of incidents (default nobody is)")
 	cmd.Flags().BoolVar(&check, "check", false, "only say what would stop it now: a taken port, another stack on the directory")
 	cmd.Flags().IntVar(&o.Offset, "listen-offset", 0, "add `N` to every port, so that two stacks can stand side by side")
 	return cmd

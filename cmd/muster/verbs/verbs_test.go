@@ -67,7 +67,7 @@ func TestEachErrorHasItsExitCodeAndSaysWhatToDo(t *testing.T) {
 		{[]string{"device", "renew", "--identity", dir, "--est", "127.0.0.1:8444"}, ExitUsage, "want https://HOST:PORT"},
 		{[]string{"up", "--devices", "-1", "--data", dir}, ExitUsage, "--devices -1"},
 		{[]string{"rebuild", "--data", dir}, ExitUsage, "--yes"},
-		{[]string{"events", "tail", "--topic", "gossip", "--data", dir}, ExitUsage, "want telemetry, events or registry"},
+		{[]string{"events", "tail", "--topic", "gossip", "--data", dir}, ExitUsage, "want telemetry, events, registry or incidents"},
 		{[]string{"send", "--csv", filepath.Join(dir, "none.csv"), "--device", "d", "--identity", dir}, ExitUsage, "none.csv"},
 		{[]string{"send", "--csv", csv, "--device", "d", "--identity", dir}, ExitUsage, "muster device enroll d"},
 		{[]string{"send", "--csv", csv, "--device", "d", "--identity", dir, "--rows-per-message", "0"}, ExitUsage, "1 to 1000"},
