@@ -9,6 +9,7 @@ import (
 
 	"muster.dev/platform/daemon"
 	"muster.dev/platform/principals"
+	"muster.dev/services/anomaly"
 	"muster.dev/services/ingest/gateway"
 	"muster.dev/services/ingest/sink"
 	"muster.dev/services/registry"
@@ -50,6 +51,8 @@ func TestEveryServiceTakesItsConfiguration(t *testing.T) {
 	valid(t, "registry", dir, &r)
 	valid(t, "retention", dir, &k)
 	valid(t, "migrate", dir, &m)
+	a := anomaly.DefaultConfig()
+	valid(t, "anomaly", dir, &a)
 	rights := principals.DefaultConfig()
 	valid(t, "principals", dir, &rights)
 	if r.Topics.Partitions != 48 || r.Topics.Local {
@@ -58,7 +61,7 @@ func TestEveryServiceTakesItsConfiguration(t *testing.T) {
 	if r.EST.Listen != "0.0.0.0:8444" || r.CASeal == "" {
 		t.Errorf("the devices' side listens on %q", r.EST.Listen)
 	}
-	for name, log := range map[string]string{principals.Gateway: g.Log.User, principals.Sink: s.Log.User, principals.Registry: r.Log.User, principals.Admin: rights.Log.User} {
+	for name, log := range map[string]string{principals.Gateway: g.Log.User, principals.Sink: s.Log.User, principals.Registry: r.Log.User, principals.Anomaly: a.Log.User, principals.Admin: rights.Log.User} {
 		if log != name {
 			t.Errorf("%s logs in as %q", name, log)
 		}

@@ -80,6 +80,7 @@ require (
 	muster.dev/embedded v0.0.0
 	muster.dev/platform v0.0.0
 	muster.dev/proto v0.0.0 // indirect
+	muster.dev/services/anomaly v0.0.0
 	muster.dev/services/ingest v0.0.0
 	muster.dev/services/registry v0.0.0
 	muster.dev/services/retention v0.0.0
@@ -90,6 +91,8 @@ replace muster.dev/embedded => ../embedded
 replace muster.dev/proto => ../proto
 
 replace muster.dev/platform => ../platform
+
+replace muster.dev/services/anomaly => ../services/anomaly
 
 replace muster.dev/services/ingest => ../services/ingest
 

@@ -18,10 +18,10 @@ func built(t *testing.T) map[string][2]string {
 		t.Fatal(err)
 	}
 	programs := map[string][2]string{"healthcheck": {"platform", "./cmd/healthcheck"}}
-	for _, m := range regexp.MustCompile(`\b(ingest|registry|retention)/(cmd/([a-z]+))`).FindAllStringSubmatch(string(src), -1) {
+	for _, m := range regexp.MustCompile(`\b(ingest|registry|retention|anomaly)/(cmd/([a-z]+))`).FindAllStringSubmatch(string(src), -1) {
 		programs[m[3]] = [2]string{"services/" + m[1], "./" + m[2]}
 	}
-	if len(programs) < 8 {
+	if len(programs) < 9 {
 		t.Fatalf("the Dockerfile names %d programs: has its form changed?", len(programs))
 	}
 	return programs
