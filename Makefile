@@ -13,7 +13,7 @@ SEED    ?=
 CRASHES ?= 200
 RUN     ?= ^TestTorture|^TestADeath|^TestMembersThat|^TestAProcessThatWasStopped
 
-.PHONY: help up build agent engine test check format vet lint tidy house race fuzz bench torture e2e trial image clean
+.PHONY: help up build agent engine test check format vet lint tidy house race fuzz bench eval measure torture e2e trial image clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -78,6 +78,19 @@ test-kafka: engine ## what speaks to the log, on a real one: .ci/kafka/run make 
 bench: engine ## the figures, beside the machine's floor of the same run
 	@mkdir -p bin
 	MUSTER_BENCH_JSON="$(CURDIR)/bin/bench.json" go test -run '^$$' -bench '^BenchmarkPipeline$$' -benchtime 1x -count 1 -timeout 30m ./cmd/muster/bench
+
+# NAB is a folder of labelled series, laid out as the Numenta Anomaly Benchmark is; without one they are left out.
+NAB ?= $(wildcard ../shared/data/nab)
+
+eval: build ## what the detectors make of the library of scenarios and of labelled series (NAB=DIR, ARGS="--seed 11,12")
+	bin/muster evaluate --all $(ARGS) $(if $(NAB),--nab $(NAB))
+	@[ -n "$(NAB)" ] || echo "no labelled series were scored: NAB=DIR names a folder of them" >&2
+
+measure: engine ## false incidents, delays and verdicts of thousands of simulated cohorts and rollouts, the detectors' size: an hour or more
+	go test -count=1 -v -timeout 4h -run '^TestMeasured' ./services/anomaly/silence -eval
+	go test -count=1 -v -timeout 4h -run '^TestABadUpdate' ./services/anomaly/update -eval
+	go test -count=1 -run '^$$' -bench '^BenchmarkDetector$$|^BenchmarkReplay$$' -benchtime 1x -timeout 2h ./cmd/muster/bench
+	go test -count=1 -v -timeout 4h -run '^TestMeasured' ./services/anomaly/series -eval
 
 torture: engine build ## the fault matrix in full; SEED=n replays a run, RUN='^TestTortureThree' is one part of it
 	MUSTER_TORTURE=full MUSTER_SEED=$(SEED) MUSTER_TEST_SEED=$(SEED) MUSTER_TEST_CRASHES=$(CRASHES) \
