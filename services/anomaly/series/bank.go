@@ -62,24 +62,25 @@ func (b *bucket) mean() float64 {
 	return math.Ldexp(math.Round(m*(1<<40))/(1<<40), e)
 }
 
-// entry is one series.
+// entry is one series. What each row asks for comes first: it is one place in memory.
 type entry struct {
-	det   Detector
-	watch watch
-
 	no      uint32
 	device  int32
 	cohort  int32
 	next    int32 // series of the same device; -1: none
+	then    int32 // 1 + the series of the device's row after one of this, as a guess; 0: none
+	last    int32 // newest bucket that was judged; 0: none yet
 	metric  uint16
 	used    bool
-	way     way
-	wear    wear
-	waiting uint8  // of open
-	last    int32  // newest bucket that was judged; 0: none yet
-	came    int32  // newest bucket of all when its first row came
-	heard   uint32 // buckets of the device when its last was judged
+	waiting uint8 // of open
 	open    [openBuckets]bucket
+
+	came  int32  // newest bucket of all when its first row came
+	heard uint32 // buckets of the device when its last was judged
+	det   Detector
+	watch watch
+	way   way
+	wear  wear
 }
 
 // talker is a device of which there are series.
@@ -111,6 +112,8 @@ type Bank struct {
 	free   []int32 // of these, the last first
 
 	index   map[uint64]int32 // by device and metric
+	leads   []int32          // by device, of the first mostLeads: 1 + the series of its first row, as a guess; 0: it has none
+	latest  int32            // 1 + the series of the newest row that had one
 	talkers map[int32]talker
 	groups  map[uint64]group // by cohort and metric
 	crowds  map[uint64]*crowd
@@ -154,24 +157,70 @@ func (b *Bank) Row(device int32, no uint32, cohort int32, metric []byte, at int6
 		b.counts.Refused++
 		return
 	}
-	i := int32(-1)
-	if m, known := b.metrics[string(metric)]; known {
-		if j, there := b.index[pair(device, m)]; there {
-			i = j
-		}
-	}
+	i := b.find(device, metric)
 	if i < 0 {
 		if i = b.make(device, cohort, metric); i < 0 {
 			b.counts.Beyond++
 			return
 		}
 	}
+	b.latest = i + 1
 	e := b.at(i)
 	e.no = no
 	if e.cohort != cohort {
 		b.move(e, cohort)
 	}
 	b.put(e, at, x)
+}
+
+// mostLeads is how many devices are found without a map.
+const mostLeads = 1 << 24
+
+// find gives the series of a device's metric, or -1. A device says its metrics in the same order mostly: the guess is the
+// series that came next the last time.
+func (b *Bank) find(device int32, metric []byte) int32 {
+	if uint32(device) >= mostLeads {
+		return b.look(device, metric)
+	}
+	if int(device) >= len(b.leads) || b.leads[device] == 0 {
+		return -1
+	}
+	guess := &b.leads[device]
+	if b.latest > 0 {
+		if e := b.at(b.latest - 1); e.used && e.device == device {
+			guess = &e.then
+		}
+	}
+	if i := *guess - 1; i >= 0 {
+		if e := b.at(i); e.used && e.device == device && b.metricAt[e.metric].text == string(metric) {
+			return i
+		}
+	}
+	i := b.look(device, metric)
+	if i >= 0 {
+		*guess = i + 1
+	}
+	return i
+}
+
+func (b *Bank) look(device int32, metric []byte) int32 {
+	if m, known := b.metrics[string(metric)]; known {
+		if i, there := b.index[pair(device, m)]; there {
+			return i
+		}
+	}
+	return -1
+}
+
+// lead says with which series a device's rows may begin: 1 + its place, or 0 for none.
+func (b *Bank) lead(device, with int32) {
+	if uint32(device) >= mostLeads {
+		return
+	}
+	if more := int(device) + 1 - len(b.leads); more > 0 {
+		b.leads = append(b.leads, make([]int32, more)...)
+	}
+	b.leads[device] = with
 }
 
 // put adds a row to its bucket; they are in order.
@@ -205,8 +254,11 @@ func (b *Bank) put(e *entry, at int64, x float64) {
 
 // make gives a new series a place, or -1.
 func (b *Bank) make(device, cohort int32, metric []byte) int32 {
+	if len(b.index) >= b.s.Series || len(metric) > page.MaxText {
+		return -1
+	}
 	t, there := b.talkers[device]
-	if len(b.index) >= b.s.Series || len(metric) > page.MaxText || t.has >= max(shareOfOne, int32(min(mostOfOne, b.s.Series/shareOfOne))) {
+	if t.has >= max(shareOfOne, int32(min(mostOfOne, b.s.Series/shareOfOne))) {
 		return -1
 	}
 	m, ok := b.metric(metric)
@@ -230,6 +282,9 @@ func (b *Bank) make(device, cohort int32, metric []byte) int32 {
 	*e = entry{used: true, device: device, cohort: cohort, metric: m, next: t.first, came: b.newest, heard: t.heard}
 	t.first = i
 	b.talkers[device] = t
+	if t.has == 1 {
+		b.lead(device, i+1)
+	}
 	b.index[pair(device, m)] = i
 	b.grouped(cohort, m, 1)
 	return i
@@ -321,6 +376,7 @@ func (b *Bank) drop(i int32) {
 			}
 		}
 	}
+	b.lead(e.device, t.first+1)
 	if t.first < 0 {
 		delete(b.talkers, e.device)
 	} else {

@@ -325,6 +325,7 @@ func (b *Bank) join(in *state.Reader) {
 		}
 		b.index[pair(e.device, e.metric)] = i
 		e.next, t.first = t.first, i
+		b.lead(e.device, i+1)
 		t.has++
 		b.talkers[e.device] = t
 		g.series++
