@@ -122,7 +122,7 @@ func (s *State) readings(i, cohort int32, h *held) {
 	b := &s.batch
 	s.runs(i, h.at, b.Firmware)
 	if !s.set.Off.Spend {
-		s.count(cohort, 0, nil, b.Values, len(h.value))
+		s.count(cohort, 0, "", b.Values, len(h.value))
 	}
 	var names []string
 	if b.Schema != 0 {
@@ -159,7 +159,7 @@ func (s *State) column(i int32, no uint32, cohort int32, name []byte, c int, at 
 	col := &s.batch.Columns[c]
 	m := s.metric(c, name)
 	if !s.set.Off.Spend {
-		s.count(cohort, m.id, name, len(col.Ints), 0)
+		s.count(cohort, m.id, m.name, len(col.Ints), 0)
 	}
 	if col.Kind == batch.Text || m.trait == 0 && !m.wanted && s.set.Off.Series {
 		return
@@ -220,7 +220,7 @@ func (s *State) reports(i, cohort int32, h *held) {
 	firmware := bytesOf(m.Firmware)
 	s.runs(i, h.at, firmware)
 	if !s.set.Off.Spend {
-		s.count(cohort, 0, nil, len(m.Events), len(h.value))
+		s.count(cohort, 0, "", len(m.Events), len(h.value))
 	}
 	for k := range m.Events {
 		e := &m.Events[k]

@@ -1,10 +1,6 @@
 package shard
 
-import (
-	"strings"
-
-	"muster.dev/services/anomaly/silence"
-)
+import "muster.dev/services/anomaly/silence"
 
 // trait is what the name of a metric says of it.
 type trait uint8
@@ -45,12 +41,16 @@ func (s *State) metric(place int, name []byte) *metric {
 	if m.name == string(name) {
 		return m
 	}
-	id := s.names[string(name)]
-	if id == 0 && len(s.names) < maxNames {
-		id = int32(len(s.names) + 1)
-		s.names[strings.Clone(string(name))] = id
+	if id := s.names[string(name)]; id > 0 {
+		*m = s.known[id-1]
+		return m
 	}
-	*m = metric{name: string(name), id: id, trait: traitOf(string(name)), wanted: !s.set.Off.Update && s.arms.Wants(name)}
+	*m = metric{name: string(name), trait: traitOf(string(name)), wanted: !s.set.Off.Update && s.arms.Wants(name)}
+	if len(s.known) < maxNames {
+		m.id = int32(len(s.known) + 1)
+		s.known = append(s.known, *m)
+		s.names[m.name] = m.id
+	}
 	return m
 }
 
@@ -59,27 +59,31 @@ type tally struct {
 	cohort, id    int32
 	name          string
 	values, bytes int
+	at            int32 // where the meter counted it the last time
 }
 
-// tallied finds tallies: 1 + the place of each, by cohort and name. It is asked for each metric of each record, and what a
-// cohort's devices say has a handful of names.
+// tallied finds tallies by cohort and name. It is asked for each metric of each record, and what a cohort's devices say has a
+// handful of names.
 type tallied struct {
-	few  [][]int32 // by cohort, by id
-	many map[tallyKey]*int32
+	few  [][]cell // by cohort, by id
+	many map[tallyKey]*cell
 }
+
+// cell is 1 + the place of a tally, or 0; at outlives it.
+type cell struct{ tally, at int32 }
 
 type tallyKey struct{ cohort, id int32 }
 
 const fewNames = 64
 
-func (t *tallied) of(cohort, id int32) *int32 {
+func (t *tallied) of(cohort, id int32) *cell {
 	if id >= fewNames {
 		at := t.many[tallyKey{cohort, id}]
 		if at == nil {
 			if t.many == nil {
-				t.many = map[tallyKey]*int32{}
+				t.many = map[tallyKey]*cell{}
 			}
-			at = new(int32)
+			at = &cell{}
 			t.many[tallyKey{cohort, id}] = at
 		}
 		return at
@@ -87,34 +91,36 @@ func (t *tallied) of(cohort, id int32) *int32 {
 	for int(cohort) >= len(t.few) {
 		t.few = append(t.few, nil)
 	}
-	for int(id) >= len(t.few[cohort]) {
-		t.few[cohort] = append(t.few[cohort], 0)
+	of := t.few[cohort]
+	for int(id) >= len(of) {
+		of = append(of, cell{})
+		t.few[cohort] = of
 	}
-	return &t.few[cohort][id]
+	return &of[id]
 }
 
 // clear forgets the tallies that there are.
 func (t *tallied) clear(all []tally) {
 	for i := range all {
-		if id := all[i].id; id < fewNames {
-			t.few[all[i].cohort][id] = 0
+		if of := &all[i]; of.id < fewNames {
+			t.few[of.cohort][of.id] = cell{at: of.at}
 		}
 	}
 	t.many = nil
 }
 
 // count adds to a tally. The meter is told once a cut, in the order in which they began.
-func (s *State) count(cohort, id int32, name []byte, values, bytes int) {
+func (s *State) count(cohort, id int32, name string, values, bytes int) {
 	if id == 0 && len(name) > 0 {
-		s.meter.Add(cohort, name, values, bytes, s.due)
+		s.meter.Add(cohort, bytesOf(name), values, bytes, s.due)
 		return
 	}
-	at := s.tallied.of(cohort, id)
-	if *at == 0 {
-		s.tallies = append(s.tallies, tally{cohort: cohort, id: id, name: string(name)})
-		*at = int32(len(s.tallies))
+	c := s.tallied.of(cohort, id)
+	if c.tally == 0 {
+		s.tallies = append(s.tallies, tally{cohort: cohort, id: id, name: name, at: c.at})
+		c.tally = int32(len(s.tallies))
 	}
-	t := &s.tallies[*at-1]
+	t := &s.tallies[c.tally-1]
 	t.values += values
 	t.bytes += bytes
 }
@@ -122,10 +128,12 @@ func (s *State) count(cohort, id int32, name []byte, values, bytes int) {
 func (s *State) tellTallies() {
 	for i := range s.tallies {
 		t := &s.tallies[i]
-		s.meter.Add(t.cohort, bytesOf(t.name), t.values, t.bytes, s.due)
+		t.at = s.meter.AddAt(t.at, t.cohort, t.name, t.values, t.bytes)
 	}
 	// Names begin anew with each cut: whether there is room for one must not hang on what a shard heard before it was restored.
 	clear(s.names)
+	clear(s.known)
+	s.known = s.known[:0]
 	s.tallied.clear(s.tallies)
 	clear(s.tallies)
 	s.tallies = s.tallies[:0]

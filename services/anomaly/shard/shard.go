@@ -40,8 +40,9 @@ type State struct {
 
 	census   *census.State
 	schemas  map[uint32][]string
-	names    map[string]int32 // of metrics, since the last cut
-	columns  []metric         // of the last batch
+	names    map[string]int32 // of metrics, since the last cut: 1 + the place in known
+	known    []metric
+	columns  []metric // of the last batch
 	tallies  []tally
 	tallied  tallied
 	firmware []uint32 // by device: a sum of what it runs; 0 is not known

@@ -61,22 +61,33 @@ func (m *Meter) Beyond() uint64 { return m.beyond }
 // Add counts values of a metric; with an empty metric, all values of a record and its bytes. They belong to the hour of
 // the next tick: what a record says of its time may be anything.
 func (m *Meter) Add(cohort int32, metric []byte, values, bytes int, _ int64) {
-	i := int32(-1)
-	if no, known := m.numbers[string(metric)]; known {
-		of := m.of[cohort]
-		if at, there := find(of, no); there {
-			i = of[at].counter
-		}
-	}
-	if i < 0 {
-		if i = m.make(cohort, metric); i < 0 {
+	m.AddAt(0, cohort, string(metric), values, bytes)
+}
+
+// AddAt is Add for who remembers where the cohort's metric was counted: at what AddAt gave the last time. It is a guess, and
+// nothing depends on it.
+func (m *Meter) AddAt(guess, cohort int32, metric string, values, bytes int) (at int32) {
+	if uint(guess) >= uint(len(m.counters)) || m.counters[guess].cohort != cohort || m.counters[guess].metric != metric {
+		if guess = m.look(cohort, metric); guess < 0 {
 			m.beyond += uint64(max(values, 0))
-			return
+			return 0
 		}
 	}
-	c := &m.counters[i]
+	c := &m.counters[guess]
 	c.values += uint64(max(values, 0))
 	c.bytes += uint64(max(bytes, 0))
+	return guess
+}
+
+// look gives a metric's counter, which it makes if there is none, or -1 where there is no room for it.
+func (m *Meter) look(cohort int32, metric string) int32 {
+	if no, known := m.numbers[metric]; known {
+		of := m.of[cohort]
+		if at, there := find(of, no); there {
+			return of[at].counter
+		}
+	}
+	return m.make(cohort, metric)
 }
 
 func find(of []place, metric int32) (at int, there bool) {
@@ -114,14 +125,14 @@ func (m *Meter) metricsOf(cohort int32) int {
 	return len(of)
 }
 
-func (m *Meter) make(cohort int32, metric []byte) int32 {
+func (m *Meter) make(cohort int32, metric string) int32 {
 	if len(metric) > 0 {
 		if m.metrics >= m.s.Names || m.metricsOf(cohort) >= mostOfCohort || len(metric) > page.MaxText {
 			return -1
 		}
 	}
 	i := int32(len(m.counters))
-	m.counters = append(m.counters, counter{name: name{cohort, string(metric)}})
+	m.counters = append(m.counters, counter{name: name{cohort, strings.Clone(metric)}})
 	m.enter(i)
 	return i
 }
