@@ -33,6 +33,7 @@ type cohort struct {
 	devices uint32 // that its usual volumes are of; 0: nobody has said
 	known   uint32 // closed hours
 	begun   bool   // its first hour, which is not whole, is over
+	sleeps  bool   // it has planned sleep: the hours of a day differ, and nothing is known before there was one
 	values  line
 	bytes   line
 	metrics []metric // in order
@@ -105,6 +106,9 @@ func (f *Forecasts) Sizes(slots []page.Slot) {
 		}
 		devices[s.Cohort] += s.Members - min(s.Members, s.Never)
 		unsure[s.Cohort] = unsure[s.Cohort] || s.Ours || s.Asleep > 0
+		if c := f.cohorts[s.Cohort]; c != nil && s.Asleep > 0 {
+			c.sleeps = true
+		}
 	}
 	for _, name := range names {
 		c, n := f.cohorts[name], devices[name]
@@ -238,7 +242,7 @@ type hot struct {
 // judge holds a cohort against its forecasts: one metric is told as such, several and what no metric explains as the
 // cohort's.
 func (f *Forecasts) judge(out []incident.Signal, at int64, step int, name string, c *cohort) []incident.Signal {
-	if c.known < knownFrom && !c.open {
+	if !c.open && (c.known < knownFrom || c.sleeps && c.known < dayFrom) {
 		return out
 	}
 	values, bytes := c.values.judge(f.hour, step, c.known), c.bytes.judge(f.hour, step, c.known)
@@ -270,6 +274,7 @@ func (f *Forecasts) judge(out []incident.Signal, at int64, step int, name string
 	case is && !c.open:
 		c.open, c.calm, c.hours, c.told = true, 0, 0, ""
 		c.since = at - stepMS
+		c.each(func(l *line) { l.unlearn(f.hour) })
 		if len(found) == 1 {
 			c.told = found[0].name
 		}

@@ -16,6 +16,7 @@ const (
 	weekWeight = .25
 	clipTimes  = 3. // an hour counts for so many times its forecast at most
 	partWeight = .05
+	partFrom   = 2. // whole hours before the shares are believed
 
 	hotTimes   = 2.  // the forecast
 	wideTimes  = 4.  // the median, on the first day
@@ -38,15 +39,22 @@ type line struct {
 	day    [dayHours]float32
 	recent [dayHours]float32 // the last hours, by hour of the day
 	part   [steps]float32    // share of an hour that has come by each step
-	parts  uint32            // hours that the shares were learned in
+	parts  float64           // hours that the shares were learned in, each by how much came in it
 	noise  float32           // mean deviation of an hour, as a share of its forecast
 	debt   float64
 	lows   uint8   // hours in a row that owe
 	month  float64 // so far in this month, closed hours
+	was    before  // what was known before the last hour
 
 	at  int64 // of now
 	now float64
 	cum [steps + 1]float64 // of this hour, by step; filled up to the last
+}
+
+// before is what a line knew of an hour before it learned it.
+type before struct {
+	hour                     int64 // its start; 0: there is none
+	week, day, recent, noise float32
 }
 
 // hourOf gives the hours since the epoch, of the day and of the week.
@@ -103,7 +111,7 @@ func (l *line) share(step int) float64 {
 	if step <= 0 {
 		return 0
 	}
-	if l.parts < knownFrom || step >= steps {
+	if l.parts < partFrom || step >= steps {
 		return float64(step) / steps
 	}
 	return max(.01, min(1, float64(l.part[step-1])))
@@ -164,9 +172,22 @@ func (l *line) skip(hour int64, known uint32) {
 	l.recent[day] = float32(l.forecast(hour, known))
 }
 
+// unlearn forgets the hour before one in which something is told: it may have begun there, and would be usual a day later.
+func (l *line) unlearn(hour int64) {
+	if l.was.hour == 0 || l.was.hour != hour-hourMS {
+		return
+	}
+	day, week := hourOf(l.was.hour)
+	if l.recent[day] > l.was.recent { // what came less is no part of it
+		l.recent[day], l.week[week], l.day[day], l.noise = l.was.recent, l.was.week, l.was.day, l.was.noise
+	}
+	l.was = before{}
+}
+
 func (l *line) learn(hour int64, known uint32, v float64) {
 	day, week := hourOf(hour)
 	f := l.forecast(hour, known)
+	l.was = before{hour: hour, week: l.week[week], day: l.day[day], recent: float32(f), noise: l.noise}
 	l.recent[day] = float32(v)
 	if known >= dayFrom {
 		if f > 0 {
@@ -183,8 +204,9 @@ func (l *line) learn(hour int64, known uint32, v float64) {
 	l.day[day] += float32(float64(max(dayWeight, 1/float64(days)) * (v - float64(l.day[day]))))
 	l.week[week] += float32(float64(max(weekWeight, 1/float64(weeks)) * (v - float64(l.week[week]))))
 	if all := l.cum[steps]; all > 0 {
-		l.parts = min(l.parts+1, 1<<16)
-		w := max(partWeight, 1/float64(l.parts))
+		weight := min(1, all/max(1, float64(slices.Max(l.recent[:])))) // a few early ones say little of how the many come
+		l.parts = min(l.parts+weight, 1/partWeight)
+		w := weight / l.parts
 		for k := range l.part {
 			l.part[k] += float32(float64(w * (l.cum[k+1]/all - float64(l.part[k]))))
 		}

@@ -204,7 +204,7 @@ func (m *Meter) join() bool {
 // Forms of the snapshots.
 const (
 	form          = 1
-	formForecasts = 2
+	formForecasts = 3
 )
 
 // most things of a kind that a snapshot may hold.

@@ -48,6 +48,7 @@ func (c *cohort) write(w *state.Writer) {
 	w.U32(c.devices)
 	w.U32(c.known)
 	w.Bool(c.begun)
+	w.Bool(c.sleeps)
 	w.Bool(c.open)
 	w.Text(c.told)
 	w.I64(c.since)
@@ -64,7 +65,7 @@ func (c *cohort) write(w *state.Writer) {
 
 func (c *cohort) read(r *state.Reader) {
 	c.devices = r.U32()
-	c.known, c.begun, c.open, c.told, c.since, c.calm, c.hours = r.U32(), r.Bool(), r.Bool(), r.Text(), r.I64(), r.U8(), r.U32()
+	c.known, c.begun, c.sleeps, c.open, c.told, c.since, c.calm, c.hours = r.U32(), r.Bool(), r.Bool(), r.Bool(), r.Text(), r.I64(), r.U8(), r.U32()
 	c.values.read(r)
 	c.bytes.read(r)
 	for n := r.Len(most); n > 0 && r.Err() == nil; n-- {
@@ -86,9 +87,13 @@ func (l *line) write(w *state.Writer) {
 			w.U32(math.Float32bits(v))
 		}
 	}
-	w.U32(l.parts)
+	w.F64(l.parts)
 	w.U32(math.Float32bits(l.noise))
 	w.U8(l.lows)
+	w.I64(l.was.hour)
+	for _, v := range []float32{l.was.week, l.was.day, l.was.recent, l.was.noise} {
+		w.U32(math.Float32bits(v))
+	}
 	w.F64(l.debt)
 	w.F64(l.month)
 	w.I64(l.at)
@@ -104,7 +109,8 @@ func (l *line) read(r *state.Reader) {
 			table[i] = small(r)
 		}
 	}
-	l.parts, l.noise, l.lows = r.U32(), small(r), r.U8()
+	l.parts, l.noise, l.lows = large(r), small(r), r.U8()
+	l.was = before{r.I64(), small(r), small(r), small(r), small(r)}
 	l.debt, l.month, l.at, l.now = large(r), large(r), r.I64(), large(r)
 	for i := range l.cum {
 		l.cum[i] = large(r)

@@ -269,6 +269,62 @@ func TestAllMetricsTogetherAreOneIncidentOfTheCohort(t *testing.T) {
 	}
 }
 
+func TestAChangeForGoodIsOneIncidentAlsoWhereItsFirstHourWasLearned(t *testing.T) {
+	f, j := newFleet(settings(), 9, 1), NewForecasts(settings())
+	f.times = func(at int64, _ string) float64 {
+		if at > begins+2*day+20*60_000 { // the first hour is no twice of itself yet
+			return 2.03
+		}
+		return 1
+	}
+	opened, open, over := 0, false, int64(0)
+	f.run(begins+14*day, j, func(s incident.Signal) {
+		if !open {
+			opened++
+		}
+		if open = !s.Over; s.Over {
+			over = s.At
+		}
+	})
+	if opened != 1 || open || over < begins+9*day {
+		t.Errorf("%d incidents, the last one ended after %.1f days", opened, float64(over-begins)/float64(day))
+	}
+}
+
+func TestACohortThatWakesOnItsFirstDayIsNoRunaway(t *testing.T) {
+	live := func(sleeps bool) (told int) {
+		f, j := newFleet(settings(), 9, 2), NewForecasts(settings())
+		f.times = func(at int64, _ string) float64 {
+			if (at-begins)%(6*hour) > hour/2 {
+				return 0
+			}
+			return 1
+		}
+		for f.at < begins+6*day {
+			at, v := f.minute()
+			asleep := uint32(0)
+			if sleeps && (at-begins)%(6*hour) > hour/2 {
+				asleep = 40
+			}
+			j.Sizes([]page.Slot{{Cohort: "cohort-0", Members: 40, Asleep: asleep}})
+			out := j.Cut(at, v)
+			told += len(out)
+			for _, s := range out {
+				if sleeps {
+					t.Log((at-begins)/60000, s.Title, s.Over)
+				}
+			}
+		}
+		return told
+	}
+	if n := live(true); n > 0 {
+		t.Errorf("%d signals of a cohort that wakes up", n)
+	}
+	if live(false) == 0 {
+		t.Error("nothing is said where nobody knows that it sleeps: it is the sleep that is tested")
+	}
+}
+
 func TestASmallMetricThatDoublesIsNoCost(t *testing.T) {
 	f, j := newFleet(settings(), 9, 1), NewForecasts(settings())
 	f.metrics = append(f.metrics, "rare")
