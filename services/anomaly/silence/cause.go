@@ -54,6 +54,21 @@ func (s *sign) strong() bool {
 	return ratio >= 3
 }
 
+// mark is the cause that a cohort's silence bears a sign of, empty where there is none. A sign sets some apart from others:
+// where hardly anybody is heard, the region's own devices may all be so.
+func (c *cohort) mark() string {
+	if c.now.talking < few || 10*c.now.talking <= c.now.expected {
+		return ""
+	}
+	signs := c.signs(c.excursion())
+	for i := range signs {
+		if signs[i].strong() {
+			return signs[i].cause
+		}
+	}
+	return ""
+}
+
 func (s *sign) said() string {
 	return fmt.Sprintf("%d of the %d silent devices %s, and %d of the %d that are heard", s.of, s.silent, s.what, s.other, s.otherwise)
 }

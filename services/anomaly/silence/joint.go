@@ -76,6 +76,7 @@ func (c *Cohorts) around(one *cohort, some []*lost, count uint32) (mates []*coho
 		return nil, ""
 	}
 	var all here
+	mark := one.mark()
 	mates = append(mates, one)
 	cohorts := 0
 	for _, k := range c.sorted {
@@ -90,7 +91,7 @@ func (c *Cohorts) around(one *cohort, some []*lost, count uint32) (mates []*coho
 				hushed = h.hushed()
 			}
 		}
-		if k != one && (c.together(one, k) && k.seat() == region || hushed && (k.in == none || k.in == own)) {
+		if k != one && (c.together(one, k) && k.seat() == region && !apart(mark, k.mark()) || hushed && (k.in == none || k.in == own)) {
 			mates = append(mates, k)
 		}
 	}
@@ -121,12 +122,26 @@ func (c *Cohorts) around(one *cohort, some []*lost, count uint32) (mates []*coho
 func (c *Cohorts) joins(k *cohort) *joint {
 	for _, j := range c.joints {
 		near := j.quiet == 0 && k.fired <= j.opened+(c.s.Missed+2)*max(j.period, k.interval)
-		if near && (j.region == "" || j.region == k.seat()) {
+		if near && (j.region == "" || j.region == k.seat() && !c.stranger(j, k)) {
 			return j
 		}
 	}
 	return nil
 }
+
+// stranger says whether a cohort's silence has a sign of its own, and each of an incident's has another.
+func (c *Cohorts) stranger(j *joint, k *cohort) bool {
+	mark := k.mark()
+	for _, name := range j.cohort {
+		if of := c.byName[name]; of == nil || !apart(mark, of.mark()) {
+			return false
+		}
+	}
+	return len(j.cohort) > 0
+}
+
+// apart says whether two signs are of two causes.
+func apart(a, b string) bool { return a != "" && b != "" && a != b }
 
 func (c *Cohorts) joint(region string) *joint {
 	for _, j := range c.joints {

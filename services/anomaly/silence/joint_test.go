@@ -1,6 +1,7 @@
 package silence
 
 import (
+	"maps"
 	"testing"
 
 	"muster.dev/proto/event"
@@ -201,5 +202,57 @@ func TestAnOutageThatIsKnownLateTakesBackWhatWasTold(t *testing.T) {
 	off(nil)
 	if n := len(w.opened()); n != 2 {
 		t.Errorf("%d incidents, want the one taken back and our own", n)
+	}
+}
+
+func TestTwoCausesInOneRegionAreTwoIncidents(t *testing.T) {
+	for _, same := range []bool{false, true} {
+		w := newTown(t, 2)
+		pumps := w.settle("pumps", "west", 50, min1)
+		valves := w.settle("valves", "west", 30, min1)
+		gates := w.settle("gates", "west", 30, min1)
+		w.settle("kiosks", "west", 20, 5*min1)
+		w.settle("quarry", "east", 40, min1)
+		fall := 0.
+		for i, p := range append(valves[:30:30], gates...) {
+			p.say = func(at int64) {
+				dBm := -71 + float64(i%5)
+				if i%30 < 20 {
+					dBm -= fall
+				}
+				w.of(p).Radio(p.index, at, dBm)
+			}
+		}
+		w.pass(12 * hourMS)
+		for range 8 * 60 {
+			fall += 25. / 480
+			w.pass(min1)
+		}
+		first := gates[:20]
+		if !same {
+			first = pumps[:30]
+			for _, p := range first {
+				w.of(p).Boot(p.index, w.now, "brownout")
+			}
+		}
+		off(first)
+		w.pass(3 * min1)
+		off(valves[:20])
+		w.pass(hourMS)
+		told := map[string]string{}
+		for _, i := range w.incidents {
+			if i.State != event.IncidentResolved {
+				told[i.Subject.Region+"/"+i.Subject.Cohort] = i.Cause
+			} else {
+				delete(told, i.Subject.Region+"/"+i.Subject.Cohort)
+			}
+		}
+		want := map[string]string{"/pumps": incident.CausePower, "/valves": incident.CauseRadio}
+		if same { // of one cause they are one
+			want = map[string]string{"west/": incident.CauseRegion}
+		}
+		if !maps.Equal(told, want) {
+			t.Errorf("one cause %v: told are %v, and %v is right", same, told, want)
+		}
 	}
 }
