@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"muster.dev/cmd/muster/stack"
 	"muster.dev/cmd/muster/stack/stacktest"
+	"muster.dev/platform/warehouse"
 )
 
 // page is a page of the documents whose commands are run as they stand.
@@ -46,7 +48,12 @@ var pages = []page{
 	}},
 	{"docs/runbooks/silent-cohort.md", map[string][]string{"cohort list": {"pilot"}}},
 	{"docs/runbooks/gateway-or-region-out.md", map[string][]string{"--watermarks": nil}},
-	{"docs/runbooks/update-failure.md", map[string][]string{"incident list --kind update-failure": nil}},
+	{"docs/runbooks/update-failure.md", map[string][]string{
+		"incident list --kind update-failure": {
+			"─updated_failed─┬─others_failed─┬─drawn_failed─┬─drawn_others_failed─┬─health_of─",
+			"│ 3 of 31        │ 1 of 199      │ 20 of 48     │ 4 of 202            │ 6 and 18  │",
+		},
+	}},
 	{"docs/runbooks/unusual-telemetry.md", map[string][]string{"FROM samples_1m": nil}},
 	{"docs/runbooks/runaway-cost.md", map[string][]string{"FROM ledger": nil}},
 	{"docs/runbooks/security-sign.md", map[string][]string{"audit list --last 20": {"latest"}}},
@@ -89,9 +96,31 @@ func TestRunbooks(t *testing.T) {
 			l.must(t, "cohort", "set", "batch-2", "--why", "a place for the batch")
 			l.asDevice(t, "boiler-7", `"status":"stored"`)
 		}
+		if p.file == "docs/runbooks/update-failure.md" {
+			l.verdict(t)
+		}
 		if !t.Run(p.file, func(t *testing.T) { l.follow(t, p) }) {
 			return
 		}
+	}
+}
+
+// verdict stores one about a rollout, as the detector's service does: this stack has none.
+func (l *local) verdict(t *testing.T) {
+	t.Helper()
+	ports, err := stack.PortsAt(l.offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := warehouse.Open(stack.Store(stack.Dir(filepath.Join(l.dir, ".muster")), ports))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	row := `INSERT INTO muster.verdict_rows (n, rollout, stage, at, verdict, effect, low, high, treated, control, failed_treated, failed_control, drawn_treated, drawn_control, drawn_failed_treated, drawn_failed_control, compared_treated, compared_control, exposure_ms, why)
+VALUES (1, 'fw-2', 1, now64(3), 'fail', 25, 5, 100, 31, 199, 3, 1, 48, 202, 20, 4, 6, 18, 930 * 60000, 'they never began')`
+	if err := w.Conn().Exec(t.Context(), row); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -28,6 +28,13 @@ SELECT n, 'fw-2', 1, now64(3), verdict, n = 6, 5.5, 2.1, 14, 50, 200, 12, 2, 180
 FROM VALUES('n UInt64, verdict String', (5, 'hold'), (6, 'fail'))`)
 }
 
+// seedDraw writes a verdict about a second stage, in which more of the drawn failed than of those that began.
+func seedDraw(t testing.TB, w *warehouse.Warehouse) {
+	t.Helper()
+	statement(t, w, `INSERT INTO muster.verdict_rows (n, rollout, stage, at, verdict, final, effect, low, high, treated, control, failed_treated, failed_control, drawn_treated, drawn_control, drawn_failed_treated, drawn_failed_control, compared_treated, compared_control, exposure_ms, detector, why, off)
+SELECT 7, 'fw-2', 2, now64(3), 'fail', false, 25, 5, 100, 31, 199, 3, 1, 48, 202, 20, 4, 6, 18, 930 * 60000, 'update-v1-00c0ffee', 'they never began', 8`)
+}
+
 func TestAnIncidentIsShownOnceAndAsItStands(t *testing.T) {
 	w := warehousetest.Start(t)
 	seedIncidents(t, w)

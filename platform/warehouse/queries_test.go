@@ -101,7 +101,7 @@ var answers = map[string]string{
 	"open-incidents.sql":        `^\('iaaaaaaaaaaac','critical','silent-cohort','radio','south',`,
 	"incidents-by-kind.sql":     `^\('silent-cohort','power',1,0,1,0,30,30,30\)$`,
 	"story-of-an-incident.sql":  `^\(4,.*,'resolved','critical',31,'ann',.*,\['muster.telemetry.v1/2 \[100, 204\)','muster.events.v1/2 \[100, 204\)'\]\)$`,
-	"verdicts.sql":              `^\('fw-2',1,'fail',true,.*,5.5,2.1,14,12,50,2,200,1800,'','crashes'\)$`,
+	"verdicts.sql":              `^\('fw-2',2,'fail',false,.*,25,5,100,3,31,1,199,20,48,4,202,6,18,930,'','they never began'\)$`,
 }
 
 func TestEveryDocumentedQuestionHasAnAnswer(t *testing.T) {
@@ -109,6 +109,7 @@ func TestEveryDocumentedQuestionHasAnAnswer(t *testing.T) {
 	seedRecent(t, w)
 	seedSecurity(t, w)
 	seedIncidents(t, w)
+	seedDraw(t, w)
 	// As an analyst asks: without credentials.
 	cfg := warehouse.DefaultConfig()
 	cfg.Addr, cfg.Database = warehousetest.Config(t).Addr, w.Database()
