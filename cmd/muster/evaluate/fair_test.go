@@ -77,6 +77,22 @@ func TestOneIncidentTellsOfASilenceThatComesBack(t *testing.T) {
 	}
 }
 
+func TestAnIncidentIsOfTheLastCauseThatHadBegunElseOfTheNext(t *testing.T) {
+	wants := []Want{{At: 10}, {At: 20}, {At: 20}, {At: 25, Cohort: "other"}, {At: 30}}
+	mine := func(w *Want) bool { return w.Cohort == "" }
+	for opened, tells := range map[int64]int{9: 0, 10: 0, 19: 0, 20: 2, 26: 2, 30: 4, 99: 4} {
+		if k := nearest(wants, opened, mine); k != tells {
+			t.Errorf("opened at %d, it is of the one at %d, want %d", opened, k, tells)
+		}
+	}
+	if k := nearest(wants[1:], 9, mine); k != 0 {
+		t.Errorf("of two that are to come it is the one at %d, want the first", k)
+	}
+	if k := nearest(wants[3:4], 40, mine); k != -1 {
+		t.Errorf("nothing explains it: %d", k)
+	}
+}
+
 func TestFewSilentDevicesExplainAnIncidentOnlyBeyondChance(t *testing.T) {
 	s := pumps()
 	s.Cohorts[0].Devices = 300

@@ -127,7 +127,7 @@ func (w *Want) beside(t *Told, until int64, regions map[string]string) bool {
 	return t.Kind == event.TelemetryAnomaly && w.concerns(t, regions) && t.OpenedAt > w.Until && t.OpenedAt <= w.Until+3*w.grace()
 }
 
-// Judge holds what was told against what was to be told.
+// Judge holds what was told against what was to be told, as Wants gives it.
 func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement {
 	j := Judgement{Told: told, Answers: make([]Answer, len(wants))}
 	regions := regionsOf(lines)
@@ -138,9 +138,9 @@ func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement
 	for i := range told {
 		t := &told[i]
 		// Of several causes it is the last that had begun: what is told early in one is not the late word on another.
-		if k := last(wants, t.OpenedAt, func(w *Want) bool { return w.explains(t, until, regions) }); k >= 0 {
+		if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.explains(t, until, regions) }); k >= 0 {
 			j.Answers[k].Found = append(j.Answers[k].Found, i)
-		} else if k := last(wants, t.OpenedAt, func(w *Want) bool { return w.beside(t, until, regions) }); k >= 0 {
+		} else if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.beside(t, until, regions) }); k >= 0 {
 			j.Answers[k].Beside = append(j.Answers[k].Beside, i)
 		} else if silent.explain(t, until) {
 			j.Small = append(j.Small, i)
@@ -166,21 +166,23 @@ func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement
 	return j
 }
 
-// last gives the Want with the latest beginning, of those that explain an incident opened at an instant; one that had not
-// begun by then only if there is no other.
-func last(wants []Want, at int64, explains func(*Want) bool) int {
-	best := -1
+// nearest gives the Want that an incident opened at an instant tells, of those that explain it: the last that had begun by
+// then, else the first that is to come; -1 where there is none. Wants are in the order of At.
+func nearest(wants []Want, at int64, explains func(*Want) bool) int {
+	begun, coming := -1, -1
 	for k := range wants {
-		if !explains(&wants[k]) {
-			continue
-		}
-		if best < 0 || wants[k].At <= at || wants[best].At > at {
-			if best < 0 || wants[k].At >= wants[best].At || wants[best].At > at {
-				best = k
-			}
+		switch w := &wants[k]; {
+		case !explains(w):
+		case w.At <= at:
+			begun = k
+		case coming < 0:
+			coming = k
 		}
 	}
-	return best
+	if begun >= 0 {
+		return begun
+	}
+	return coming
 }
 
 // going finds an incident of another cause, or of a silence that began small, that was open when a Want began or was opened
