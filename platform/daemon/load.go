@@ -143,14 +143,11 @@ func fromEnvironment(prefix string, v reflect.Value, lookup func(string) (string
 
 var secretType = reflect.TypeFor[Secret]()
 
-// readSecrets fills each Secret field X from the path in XFile beside it.
+// readSecrets fills each Secret field X from the path in XFile beside it, in lists of sections too.
 func readSecrets(prefix string, v reflect.Value) error {
 	return fields(v, func(key, name string, field reflect.Value) error {
-		if isSection(field) {
-			return readSecrets(prefix+key+".", field)
-		}
 		if field.Type() != secretType {
-			return nil
+			return secretsIn(prefix+key, field)
 		}
 		file := v.FieldByName(name + "File")
 		if !file.IsValid() || file.Kind() != reflect.String || file.String() == "" {
@@ -166,4 +163,21 @@ func readSecrets(prefix string, v reflect.Value) error {
 		field.SetString(secret.Reveal())
 		return nil
 	})
+}
+
+// secretsIn reads those of a value that is a section, or holds some.
+func secretsIn(at string, v reflect.Value) error {
+	switch {
+	case isSection(v):
+		return readSecrets(at+".", v)
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		return secretsIn(at, v.Elem())
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			if err := secretsIn(fmt.Sprintf("%s[%d]", at, i), v.Index(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

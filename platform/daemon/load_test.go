@@ -27,6 +27,12 @@ type serviceConfig struct {
 	Rate  float64    `yaml:"rate_per_second"`
 	TLS   bool       `yaml:"tls"`
 	Depth int        `yaml:"depth"`
+	Logs  []routeTo  `yaml:"logs,omitempty"`
+}
+
+// routeTo is an entry of a list, which may have a section of its own or none.
+type routeTo struct {
+	Log *logSection `yaml:"log"`
 }
 
 func (c *serviceConfig) Validate() error {
@@ -62,6 +68,16 @@ func file(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestSecretsOfAListComeFromTheirFiles(t *testing.T) {
+	cfg := defaults()
+	if err := Load(file(t, "logs: [{log: {secret_file: "+file(t, "one\n")+"}}, {}, {log: {secret: two}}]\n"), cfg, nil); err != nil {
+		t.Fatal(err)
+	}
+	if one, two := cfg.Logs[0].Log.Secret.Reveal(), cfg.Logs[2].Log.Secret.Reveal(); one != "one" || two != "two" || cfg.Logs[1].Log != nil {
+		t.Errorf("the secrets are %q and %q", one, two)
+	}
 }
 
 func TestTheEnvironmentOverridesTheFileWhichOverridesTheDefaults(t *testing.T) {
@@ -119,6 +135,8 @@ func TestAWrongConfigurationStopsTheStartAndNamesTheKey(t *testing.T) {
 		{"a wrong environment", "", []string{"MUSTER_KAFKA_WAIT", "soon"}, []string{"MUSTER_KAFKA_WAIT", "soon"}},
 		{"a bare number as a duration in the environment", "", []string{"MUSTER_KAFKA_WAIT", "5"}, []string{"MUSTER_KAFKA_WAIT"}},
 		{"a secret that others may read", "kafka:\n  secret_file: " + loose + "\n", nil, []string{"kafka.secret_file", "0600"}},
+		{"one of a list that others may read", "logs: [{}, {log: {secret_file: " + loose + "}}]\n", nil, []string{"logs[1].log.secret_file", "0600"}},
+		{"one of a list twice", "logs: [{log: {secret: a, secret_file: " + loose + "}}]\n", nil, []string{"logs[0].log.secret and logs[0].log.secret_file are both set"}},
 		{"a secret twice", "kafka:\n  secret: a\n  secret_file: " + loose + "\n", nil, []string{"kafka.secret and kafka.secret_file"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

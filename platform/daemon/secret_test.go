@@ -80,6 +80,7 @@ func TestASecretFileMustBeTheOwnersAlone(t *testing.T) {
 		{"readable by the group", write("group", "s", 0o640), "mode 0640"},
 		{"readable by all", write("all", "s", 0o604), "mode 0604"},
 		{"empty", write("empty", "\n", 0o600), "empty"},
+		{"long", write("long", strings.Repeat("s", maxSecret+1), 0o600), "more than 65536 bytes"},
 		{"missing", filepath.Join(dir, "missing"), "no such file"},
 		{"a directory", dir, "not a regular file"},
 	} {
@@ -92,5 +93,8 @@ func TestASecretFileMustBeTheOwnersAlone(t *testing.T) {
 	got, err := ReadSecret(write("good", "  s3cret \r\n", 0o400))
 	if err != nil || got.Reveal() != "  s3cret " {
 		t.Errorf("ReadSecret = %q, %v: only the newline at the end is no part of it", got.Reveal(), err)
+	}
+	if got, err := ReadSecret(write("longest", strings.Repeat("s", maxSecret), 0o600)); err != nil || len(got) != maxSecret {
+		t.Errorf("ReadSecret of %d bytes: %d, %v", maxSecret, len(got), err)
 	}
 }

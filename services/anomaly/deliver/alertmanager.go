@@ -34,10 +34,7 @@ type alertmanager struct {
 }
 
 func (a *Alertmanager) open(route string, timeout, repeat time.Duration, resolver *net.Resolver) (receiver, error) {
-	secret, err := read("alertmanager.secret", a.Secret, a.SecretFile)
-	if err != nil {
-		return nil, err
-	}
+	secret := a.Secret.Reveal()
 	d := dialing{guard: guard{inside}, caFile: a.CAFile, resolver: resolver}
 	out := &alertmanager{route: route, repeat: repeat, auth: http.Header{}, now: time.Now}
 	switch {
@@ -49,6 +46,7 @@ func (a *Alertmanager) open(route string, timeout, repeat time.Duration, resolve
 	for _, u := range a.URLs {
 		out.urls = append(out.urls, strings.TrimSuffix(u, "/")+"/api/v2/alerts")
 	}
+	var err error
 	if out.post, err = d.poster(timeout, secret); err != nil {
 		return nil, fmt.Errorf("alertmanager: %w", err)
 	}

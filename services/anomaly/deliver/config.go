@@ -109,7 +109,7 @@ const (
 // DefaultConfig tells nobody.
 func DefaultConfig() Config { return Config{Session: 10 * time.Second} }
 
-// Validate names the first key that cannot be used. Secrets that are in files are looked at when the routes begin.
+// Validate names the first key that cannot be used. Secrets that are in files have been read by then (daemon.Load).
 func (c Config) Validate() error {
 	if c.Session < minSession || c.Session > 5*time.Minute {
 		return fmt.Errorf("session %v: want 1s to 5m", c.Session)
@@ -214,10 +214,10 @@ func (a Alertmanager) validate() error {
 			return fmt.Errorf("alertmanager.urls: %q: %w", u, err)
 		}
 	}
-	if a.User != "" && a.Secret == "" && a.SecretFile == "" {
+	if a.User != "" && a.Secret == "" {
 		return fmt.Errorf("alertmanager.user %q: secret or secret_file is missing", a.User)
 	}
-	return both("alertmanager.secret", a.Secret, a.SecretFile)
+	return nil
 }
 
 const maxMembers = 8
@@ -228,54 +228,23 @@ func (p PagerDuty) validate() error {
 			return fmt.Errorf("pagerduty.url: %q: %w", p.URL, err)
 		}
 	}
-	if p.RoutingKey == "" && p.RoutingKeyFile == "" {
+	if p.RoutingKey == "" {
 		return errors.New("pagerduty: routing_key or routing_key_file is missing")
-	}
-	if err := both("pagerduty.routing_key", p.RoutingKey, p.RoutingKeyFile); err != nil {
-		return err
 	}
 	return p.Reach.validate("pagerduty")
 }
 
 func (w Webhook) validate() error {
 	switch {
-	case w.URL == "" && w.URLFile == "":
+	case w.URL == "":
 		return errors.New("webhook: url or url_file is missing")
-	case w.Secret == "" && w.SecretFile == "":
+	case w.Secret == "":
 		return errors.New("webhook: secret or secret_file is missing: what is sent is signed with it")
-	}
-	if err := both("webhook.url", w.URL, w.URLFile); err != nil {
-		return err
-	}
-	if err := both("webhook.secret", w.Secret, w.SecretFile); err != nil {
-		return err
-	}
-	if w.URL != "" {
-		if err := checkURL(w.URL.Reveal(), w.AllowHTTP); err != nil {
-			return fmt.Errorf("webhook.url: %w", err) // which is not shown: it may be a secret
-		}
-	}
-	if w.Secret != "" && len(w.Secret) < minSecret {
+	case len(w.Secret) < minSecret:
 		return fmt.Errorf("webhook.secret: %d bytes, want at least %d", len(w.Secret), minSecret)
 	}
+	if err := checkURL(w.URL.Reveal(), w.AllowHTTP); err != nil {
+		return fmt.Errorf("webhook.url: %w", err) // which is not shown: it may be a secret
+	}
 	return w.Reach.validate("webhook")
-}
-
-func both(key string, secret daemon.Secret, file string) error {
-	if secret != "" && file != "" {
-		return fmt.Errorf("%s and %s_file are both set", key, key)
-	}
-	return nil
-}
-
-// read gives a secret, from its file if it is in one.
-func read(key string, secret daemon.Secret, file string) (string, error) {
-	if file == "" {
-		return secret.Reveal(), nil
-	}
-	s, err := daemon.ReadSecret(file)
-	if err != nil {
-		return "", fmt.Errorf("%s_file: %w", key, err)
-	}
-	return s.Reveal(), nil
 }

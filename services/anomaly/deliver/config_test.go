@@ -34,7 +34,6 @@ func TestAConfigurationSaysWhichKeyIsWrong(t *testing.T) {
 		"webhook: url or url_file is missing":                                        func(_ *Config, r *Route) { r.Webhook.URL = "" },
 		"webhook: secret or secret_file is missing":                                  func(_ *Config, r *Route) { r.Webhook.Secret = "" },
 		"webhook.secret: 5 bytes, want at least 16":                                  func(_ *Config, r *Route) { r.Webhook.Secret = "short" },
-		"webhook.secret and webhook.secret_file are both set":                        func(_ *Config, r *Route) { r.Webhook.SecretFile = "x" },
 		`webhook.allow_networks "10.0.0.1": want a network`:                          func(_ *Config, r *Route) { r.Webhook.AllowNetworks = []string{"10.0.0.1"} },
 		"pagerduty: routing_key or routing_key_file is missing":                      func(_ *Config, r *Route) { r.Webhook, r.PagerDuty = nil, &PagerDuty{} },
 		`pagerduty.url: "ftp://x": want https`:                                       func(_ *Config, r *Route) { r.Webhook, r.PagerDuty = nil, &PagerDuty{RoutingKey: "x", URL: "ftp://x"} },
@@ -105,7 +104,6 @@ routes:
 	if err := daemon.Dump(&out, c); err != nil {
 		t.Fatal(err)
 	}
-	c.Routes[0].Webhook.URL, c.Routes[0].Webhook.URLFile = "https://example.com/k3y", ""
 	fmt.Fprintf(&out, "%v %+v %#v", c.Routes[0].Webhook, *c.Routes[0].Webhook, *c.Routes[2].Alertmanager)
 	for _, s := range []string{"k3y", secret, routingKey, "s3cr3t"} {
 		if strings.Contains(out.String(), s) {
@@ -115,8 +113,16 @@ routes:
 	if err := os.Chmod(filepath.Join(dir, "secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Settings{Config: c, Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}); err == nil || !strings.Contains(err.Error(), "deliver.routes (ops): webhook.secret_file") {
+	c = DefaultConfig()
+	if err := daemon.Load(path, &c, nil); err == nil || !strings.Contains(err.Error(), "routes[0].webhook.secret_file: ") {
 		t.Errorf("a secret that all may read: %v", err)
+	}
+	file("secret", "short")
+	if err := os.Chmod(filepath.Join(dir, "secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Load(path, &c, nil); err == nil || !strings.Contains(err.Error(), "routes[0] (ops): webhook.secret: 5 bytes, want at least 16") {
+		t.Errorf("a short secret in a file: %v", err)
 	}
 }
 

@@ -42,7 +42,7 @@ type route struct {
 	m       *metrics
 }
 
-// New opens the routes: it reads their secrets, and speaks to nobody.
+// New opens the routes of a Config that daemon.Load has filled, secrets too. It reads the files of certificates, and speaks to nobody.
 func New(s Settings) (*Delivery, error) {
 	if err := s.Config.Validate(); err != nil {
 		return nil, fmt.Errorf("deliver.%w", err)

@@ -21,11 +21,9 @@ type pagerDuty struct {
 }
 
 func (p *PagerDuty) open(route string, timeout time.Duration, resolver *net.Resolver) (receiver, error) {
-	key, err := read("pagerduty.routing_key", p.RoutingKey, p.RoutingKeyFile)
-	if err != nil {
-		return nil, err
-	}
+	key := p.RoutingKey.Reveal()
 	out := &pagerDuty{route: route, url: cmp.Or(p.URL, defaultEndpoint), key: key}
+	var err error
 	if out.post, err = p.dialing(resolver).poster(timeout, key); err != nil {
 		return nil, fmt.Errorf("pagerduty: %w", err)
 	}

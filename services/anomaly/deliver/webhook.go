@@ -32,21 +32,9 @@ type webhook struct {
 }
 
 func (w *Webhook) open(route string, timeout time.Duration, resolver *net.Resolver) (receiver, error) {
-	to, err := read("webhook.url", w.URL, w.URLFile)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkURL(to, w.AllowHTTP); err != nil {
-		return nil, fmt.Errorf("webhook.url: %w", err)
-	}
-	secret, err := read("webhook.secret", w.Secret, w.SecretFile)
-	if err != nil {
-		return nil, err
-	}
-	if len(secret) < minSecret {
-		return nil, fmt.Errorf("webhook.secret: %d bytes, want at least %d", len(secret), minSecret)
-	}
+	to, secret := w.URL.Reveal(), w.Secret.Reveal()
 	out := &webhook{route: route, url: to, secret: []byte(secret), now: time.Now}
+	var err error
 	if out.post, err = w.dialing(resolver).poster(timeout, secret, to); err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
