@@ -54,14 +54,38 @@ func inPath(name string) bool {
 	return err == nil
 }
 
+// program is the one that all tests of this package run, built by the first of them; TestMain removes it.
+var program struct {
+	once sync.Once
+	path string
+	err  error
+}
+
 // build makes a working directory with the program in it.
 func build(t *testing.T) *local {
 	t.Helper()
 	stacktest.Engine(t)
+	program.once.Do(func() {
+		dir, err := os.MkdirTemp("", "muster-")
+		if err != nil {
+			program.err = err
+			return
+		}
+		program.path = filepath.Join(dir, "muster")
+		if out, err := exec.Command("go", "build", "-o", program.path, ".").CombinedOutput(); err != nil {
+			program.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
 	l := &local{dir: t.TempDir()}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(l.dir, "bin", "muster"), ".")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
+	err := program.err
+	if err == nil {
+		err = os.Mkdir(filepath.Join(l.dir, "bin"), 0o700)
+	}
+	if err == nil { // a name of its own for the same file: a stack says what its program is called
+		err = os.Link(program.path, filepath.Join(l.dir, "bin", "muster"))
+	}
+	if err != nil {
+		t.Fatalf("building: %v", err)
 	}
 	l.offset = stacktest.FreeOffset(t)
 	return l
