@@ -20,7 +20,9 @@ func detect(f *frame) *cobra.Command {
 		Use:   "detect --csv FILE",
 		Short: "Score a recorded series, a CSV of timestamp,value, by the detector that watches telemetry",
 		Long: "Prints timestamp,value,score: 0 is usual, 1 could not be less so. A score uses its row and those before it, never a later one.\n" +
-			"Times are RFC 3339, YYYY-MM-DD hh:mm:ss in UTC, or Unix milliseconds. The service opens incidents at " + incidentScore + "; a chart may mark less.",
+			"Times are RFC 3339, YYYY-MM-DD hh:mm:ss in UTC (without seconds, or the day alone, too), or Unix milliseconds. A value that is missing\n" +
+			"(empty, NaN, NA, N/A, null, None) has no score. The service opens incidents at " + incidentScore + "; a chart may mark less.\n" +
+			"Flat lines, drifts and rates, which the service tells beside it, are in no score.",
 		Example: "  muster detect --csv ec2_cpu_utilization_24ae8d.csv > scored.csv\n  muster detect --csv - --json < temperature.csv",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,11 +80,11 @@ type rowsAsJSON struct {
 	header bool // has been seen
 }
 
-// scoredRow is a row as --json prints it.
+// scoredRow is a row as --json prints it; a value that is missing is null, and so is its score.
 type scoredRow struct {
-	Timestamp string      `json:"timestamp"`
-	Value     json.Number `json:"value"`
-	Score     json.Number `json:"score"`
+	Timestamp string       `json:"timestamp"`
+	Value     *json.Number `json:"value"`
+	Score     *json.Number `json:"score"`
 }
 
 func (w *rowsAsJSON) Write(p []byte) (int, error) {
@@ -98,7 +100,12 @@ func (w *rowsAsJSON) Write(p []byte) (int, error) {
 			w.header = true
 			continue
 		}
-		if err := json.NewEncoder(w.out).Encode(scoredRow{cells[0], json.Number(cells[1]), json.Number(cells[2])}); err != nil {
+		row := scoredRow{Timestamp: cells[0]}
+		if cells[2] != "" {
+			value, score := json.Number(cells[1]), json.Number(cells[2])
+			row.Value, row.Score = &value, &score
+		}
+		if err := json.NewEncoder(w.out).Encode(row); err != nil {
 			return 0, err
 		}
 	}

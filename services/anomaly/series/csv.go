@@ -22,7 +22,9 @@ func DefaultLimits() Limits { return Limits{Line: 4096} }
 
 // CSV reads timestamp,value rows and writes timestamp,value,score: the Detector's score of each row, which uses that row
 // and those before it. A header may name the two columns anywhere in the line; without one they are the first two.
-// A timestamp is RFC 3339, YYYY-MM-DD hh:mm:ss (UTC), or Unix milliseconds. Memory does not grow with the file.
+// A timestamp is RFC 3339, YYYY-MM-DD hh:mm:ss (UTC; the seconds or the time may be left out), or Unix milliseconds.
+// Where a value is missing (empty, NaN, NA, N/A, null, None), so is the score, and the Detector does not see the row.
+// Memory does not grow with the file.
 //
 // An error names the line; the rows before it are written.
 func CSV(r io.Reader, w io.Writer, l Limits) error {
@@ -33,8 +35,10 @@ func CSV(r io.Reader, w io.Writer, l Limits) error {
 	err := readRows(r, l, func(row csvRow) error {
 		line = append(append(line[:0], row.time...), ',')
 		line = append(append(line, row.text...), ',')
-		line = append(strconv.AppendFloat(line, d.Row(row.at, row.value), 'f', -1, 64), '\n')
-		_, err := out.Write(line)
+		if !row.missing {
+			line = strconv.AppendFloat(line, d.Row(row.at, row.value), 'f', -1, 64)
+		}
+		_, err := out.Write(append(line, '\n'))
 		return err
 	})
 	return errors.Join(err, out.Flush())
@@ -44,6 +48,7 @@ func CSV(r io.Reader, w io.Writer, l Limits) error {
 type csvRow struct {
 	at         int64
 	value      float64
+	missing    bool // the value
 	time, text []byte
 }
 
@@ -52,7 +57,7 @@ type columns struct{ time, value int }
 
 func readRows(r io.Reader, l Limits, each func(csvRow) error) error {
 	in := bufio.NewReaderSize(r, max(16, l.Line+2)) // CR LF
-	at, known, rows := columns{0, 1}, false, 0
+	at, known, rows, missing := columns{0, 1}, false, 0, 0
 	for number := 1; ; number++ {
 		line, err := readLine(in, l.Line)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -72,7 +77,11 @@ func readRows(r io.Reader, l Limits, each func(csvRow) error) error {
 			}
 			switch {
 			case bad == nil:
-				rows, known = rows+1, true
+				if known = true; row.missing {
+					missing++
+				} else {
+					rows++
+				}
 				if err := each(row); err != nil {
 					return fmt.Errorf("line %d: %w", number, err)
 				}
@@ -86,7 +95,10 @@ func readRows(r io.Reader, l Limits, each func(csvRow) error) error {
 			break
 		}
 	}
-	if rows == 0 {
+	switch {
+	case rows == 0 && missing > 0:
+		return fmt.Errorf("in none of its %d rows is there a value, which is read from column %d", missing, at.value+1)
+	case rows == 0:
 		return errors.New("there is no row: lines of timestamp,value are expected")
 	}
 	return nil
@@ -171,13 +183,25 @@ func parseRow(line []byte, at columns) (row csvRow, err error) {
 	if row.at, err = instant(string(row.time)); err != nil {
 		return row, err
 	}
+	if row.missing = isMissing(row.text); row.missing {
+		return row, nil
+	}
 	if row.value, err = strconv.ParseFloat(string(row.text), 64); err != nil && !errors.Is(err, strconv.ErrRange) {
-		return row, fmt.Errorf("value %.40q is no number; leave the row out where a value is missing", row.text)
+		return row, fmt.Errorf("value %.40q is no number; leave it empty where it is missing", row.text)
 	}
 	if math.IsNaN(row.value) || math.Abs(row.value) > MaxValue {
-		return row, fmt.Errorf("value %.40q: NaN, infinities and what is beyond %g cannot be judged; leave the row out where a value is missing", row.text, float64(MaxValue))
+		return row, fmt.Errorf("value %.40q: infinities and what is beyond %g cannot be judged; leave it empty where it is missing", row.text, float64(MaxValue))
 	}
 	return row, nil
+}
+
+// isMissing says whether a value is what tools write where there is none.
+func isMissing(text []byte) bool {
+	switch strings.ToLower(string(text)) {
+	case "", "nan", "na", "n/a", "#n/a", "null", "none":
+		return true
+	}
+	return false
 }
 
 // MaxValue is the largest magnitude that is judged.
@@ -185,9 +209,11 @@ const MaxValue = 1e290
 
 // timestamps that are read, besides Unix ms. A fraction of a second may follow the seconds.
 const (
-	plainTime = "2006-01-02 15:04:05"
-	tTime     = "2006-01-02T15:04:05"
-	zonedTime = "2006-01-02 15:04:05Z07:00" // RFC 3339 with a space
+	plainTime   = "2006-01-02 15:04:05"
+	tTime       = "2006-01-02T15:04:05"
+	zonedTime   = "2006-01-02 15:04:05Z07:00" // RFC 3339 with a space
+	plainMinute = "2006-01-02 15:04"
+	tMinute     = "2006-01-02T15:04"
 )
 
 // leastMS is 1973: whole numbers below it are taken for seconds, and refused.
@@ -208,6 +234,12 @@ func instant(s string) (int64, error) {
 		}
 	case len(s) >= len(tTime) && s[10] == 'T':
 		layout = tTime
+	case len(s) == len(time.DateOnly):
+		layout = time.DateOnly
+	case len(s) == len(tMinute) && s[10] == 'T':
+		layout = tMinute
+	case len(s) == len(plainMinute):
+		layout = plainMinute
 	}
 	t, err := time.Parse(layout, s)
 	if err != nil {

@@ -32,6 +32,9 @@ func TestAFileIsReadWithWhateverTimesAndHeaderItHas(t *testing.T) {
 		"Unix ms":              {"1392388200000,1\n", "1392388200000,1,0\n"},
 		"columns by name":      {"id,Value,x,timestamp\na,5,,1392388200000\n", "1392388200000,5,0\n"},
 		"columns of no names":  {"time,temp\n1392388200000, 5 \n", "1392388200000,5,0\n"},
+		"a day, a minute":      {"2014-02-14,1\n2014-02-14 14:30,2\n2014-02-14T14:35,3\n", "2014-02-14,1,0\n2014-02-14 14:30,2,0\n2014-02-14T14:35,3,0\n"},
+		"missing values":       {"1392388200000,1\n1392388500000,\n1392388800000,NaN\n1392389100000,N/A\n1392389400000,\"\"\n", "1392388200000,1,0\n1392388500000,,\n1392388800000,NaN,\n1392389100000,N/A,\n1392389400000,,\n"},
+		"none at first":        {"1392388200000,null\n1392388500000,1\n", "1392388200000,null,\n1392388500000,1,0\n"},
 		"quotes":               {"\"timestamp\",\"value\"\n\"2014-02-14 14:30:00\",\"7\"\n", "2014-02-14 14:30:00,7,0\n"},
 	} {
 		got, err := csvOf(c.in)
@@ -44,23 +47,24 @@ func TestAFileIsReadWithWhateverTimesAndHeaderItHas(t *testing.T) {
 func TestAFileThatCannotBeReadIsToldByItsLine(t *testing.T) {
 	good := "timestamp,value\n1392388200000,1\n"
 	for in, want := range map[string]string{
-		"":                                          "there is no row",
-		"timestamp,value\n":                         "there is no row",
-		good + "1392388500000,NaN":                  "line 3: value \"NaN\"",
-		good + "1392388500000,-inf":                 "line 3: value \"-inf\"",
-		good + "1392388500000,1e999\n":              "line 3: value \"1e999\"",
-		good + "1392388500000,\n":                   "line 3: value \"\" is no number",
-		good + "1392388500000\n":                    "line 3: it has no value: column 2 is missing",
-		good + "yesterday,1\n":                      "line 3: timestamp \"yesterday\" is none: RFC 3339, YYYY-MM-DD hh:mm:ss in UTC or Unix milliseconds are read",
-		good + "1392388500,1\n":                     "line 3: timestamp 1392388500 is not Unix milliseconds",
-		good + "timestamp,value\n":                  "line 3: timestamp",
-		good + strings.Repeat("1", 70):              "line 3: it has more than 64 bytes, which is the limit",
-		good + strings.Repeat("1", 700) + "\n1,2\n": "line 3: it has more than 64 bytes, which is the limit",
-		"1392388200000,x\n":                         "line 1: value \"x\" is no number",
-		good + "1392388500000,NA\n":                 "line 3: value \"NA\" is no number; leave the row out where a value is missing",
-		"timestamp;value\n1392388200000;1,5\n":      "line 1: its columns are parted by semicolons or tabs: commas are read",
-		"1392388200000\t1\n":                        "line 1: its columns are parted by semicolons or tabs: commas are read",
-		"v1,v2,timestamp\n1,2,1392388200000\n":      "line 1: its column 3 is the timestamp, and none is called value",
+		"":                  "there is no row",
+		"timestamp,value\n": "there is no row",
+		"timestamp,value\n1392388500000,NaN\n1392388800000,\n": "in none of its 2 rows is there a value, which is read from column 2",
+		good + "2014-02-30,1\n":                                "line 3: timestamp \"2014-02-30\" is none",
+		good + "2014-02-14 1:30,1\n":                           "line 3: timestamp \"2014-02-14 1:30\" is none",
+		good + "1392388500000,-inf":                            "line 3: value \"-inf\"",
+		good + "1392388500000,1e999\n":                         "line 3: value \"1e999\"",
+		good + "1392388500000,-\n":                             "line 3: value \"-\" is no number; leave it empty where it is missing",
+		good + "1392388500000\n":                               "line 3: it has no value: column 2 is missing",
+		good + "yesterday,1\n":                                 "line 3: timestamp \"yesterday\" is none: RFC 3339, YYYY-MM-DD hh:mm:ss in UTC or Unix milliseconds are read",
+		good + "1392388500,1\n":                                "line 3: timestamp 1392388500 is not Unix milliseconds",
+		good + "timestamp,value\n":                             "line 3: timestamp",
+		good + strings.Repeat("1", 70):                         "line 3: it has more than 64 bytes, which is the limit",
+		good + strings.Repeat("1", 700) + "\n1,2\n":            "line 3: it has more than 64 bytes, which is the limit",
+		"1392388200000,x\n":                                    "line 1: value \"x\" is no number",
+		"timestamp;value\n1392388200000;1,5\n":                 "line 1: its columns are parted by semicolons or tabs: commas are read",
+		"1392388200000\t1\n":                                   "line 1: its columns are parted by semicolons or tabs: commas are read",
+		"v1,v2,timestamp\n1,2,1392388200000\n":                 "line 1: its column 3 is the timestamp, and none is called value",
 	} {
 		got, err := csvOf(in)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -130,6 +134,7 @@ func FuzzCSV(f *testing.F) {
 	f.Add("timestamp,value\n2014-02-14 14:30:00,0.132\n")
 	f.Add("1392388200000,1\r\n1392388200000,-1e290\n")
 	f.Add("a,b\n\"2014-02-14T14:30:00+02:00\",5")
+	f.Add("1392388200000,1\n1392388500000,NaN\n2014-02-14,\n2014-02-14 14:30,2\n")
 	f.Fuzz(func(t *testing.T, in string) {
 		got, err := csvOf(in)
 		lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
@@ -137,6 +142,13 @@ func FuzzCSV(f *testing.F) {
 			t.Fatalf("%q: %q", in, got)
 		}
 		for _, line := range lines[1:] {
+			if strings.HasSuffix(line, ",") { // no value, no score
+				cells := strings.Split(line, ",")
+				if _, bad := strconv.ParseFloat(cells[len(cells)-2], 64); bad == nil && !strings.EqualFold(cells[len(cells)-2], "nan") {
+					t.Fatalf("%q: %q has no score", in, line)
+				}
+				continue
+			}
 			score, bad := strconv.ParseFloat(line[strings.LastIndexByte(line, ',')+1:], 64)
 			if bad != nil || !(score >= 0 && score < 1) {
 				t.Fatalf("%q: %q", in, line)
@@ -150,6 +162,32 @@ func FuzzCSV(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A row without a value is as good as none: what follows has the scores that it has without that row.
+func TestAMissingValueChangesNoScore(t *testing.T) {
+	var whole, holes []string
+	for i, line := range strings.Split(strings.TrimSpace(made(2000)), "\n") {
+		if i%7 == 3 {
+			holes = append(holes, line[:13]+",NaN")
+			continue
+		}
+		whole, holes = append(whole, line), append(holes, line)
+	}
+	want, err := csvOf(strings.Join(whole, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := csvOf(strings.Join(holes, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := slices.DeleteFunc(strings.SplitAfter(got, "\n"), func(line string) bool { return strings.HasSuffix(line, ",NaN,\n") }); strings.Join(kept, "") != want {
+		t.Error("scores are others where values are missing")
+	}
+	if n := strings.Count(got, "\n"); n != 2001 {
+		t.Errorf("%d lines are written", n)
+	}
 }
 
 func TestADetectorOfAnyNumbersStaysSound(t *testing.T) {

@@ -122,6 +122,9 @@ func loadOne(dir, name string, windows [][2]string) (Labelled, error) {
 	defer f.Close()
 	var d Detector
 	return out, readRows(f, DefaultLimits(), func(row csvRow) error {
+		if row.missing {
+			return nil
+		}
 		out.At = append(out.At, row.at)
 		out.Score = append(out.Score, d.Row(row.at, row.value))
 		return nil
