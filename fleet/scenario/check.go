@@ -230,7 +230,7 @@ func (d *decoder) rollouts(s *Scenario) {
 			for j := range s.Firmware {
 				versions = append(versions, s.Firmware[j].Version)
 			}
-			d.unknown(at+".firmware", r.Firmware, "firmware", versions)
+			d.unknown(at+".firmware", r.Firmware, "firmware", versions, "add it to firmware, with no more than its version if it behaves")
 		}
 		end := r.At
 		for j := range r.Stages {
@@ -263,7 +263,7 @@ func cohortNames(s *Scenario) (out []string) {
 	return out
 }
 
-func (d *decoder) unknown(path, name, what string, there []string) {
+func (d *decoder) unknown(path, name, what string, there []string, or ...string) {
 	do := "there is none"
 	if len(there) > 0 {
 		if len(there) > 10 {
@@ -274,5 +274,5 @@ func (d *decoder) unknown(path, name, what string, there []string) {
 			do = "there is only " + there[0]
 		}
 	}
-	d.at(path, strconv.Quote(clip(name))+" is no "+what+" of the scenario", "", do)
+	d.at(path, strconv.Quote(clip(name))+" is no "+what+" of the scenario", "", strings.Join(append([]string{do}, or...), "; "))
 }

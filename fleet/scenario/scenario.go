@@ -19,7 +19,7 @@ type Scenario struct {
 	Lasts time.Duration `yaml:"lasts" need:"yes" want:"1m..520w"`
 	// Cohorts are groups of like devices.
 	Cohorts []Cohort `yaml:"cohorts" need:"yes" want:"1..1000"`
-	// Firmware lists the versions that do not behave. A version that is not listed does.
+	// Firmware lists the versions that rollouts bring, and how they misbehave. One of which nothing more is said behaves.
 	Firmware []Firmware `yaml:"firmware" want:"0..64"`
 	// Rollouts bring firmware to cohorts, stage by stage.
 	Rollouts []Rollout `yaml:"rollouts" want:"0..64"`
@@ -133,7 +133,8 @@ type Model struct {
 
 // Sleep is when devices are silent because they were told to.
 type Sleep struct {
-	// Every is the period, of which the first begins at midnight UTC.
+	// Every is the period, counted from a Thursday's midnight UTC, as Unix time is. The registry is told of one of whole minutes that divides a
+	// week, with at most 24 times of the day; any other a detector takes for silence.
 	Every time.Duration `yaml:"every" default:"1d" want:"1m..1w"`
 	// From is when in the period sleep begins.
 	From Clocktime `yaml:"from" default:"22:00"`

@@ -66,9 +66,9 @@ func (s Site) defineCohorts(ctx context.Context, reg *client.Client, say func(se
 			continue
 		}
 		d := v1.CohortDefinition{Change: v1.Change{Why: "scenario " + in.Name}, IntervalMS: c.Interval.Milliseconds()}
-		for _, sleep := range fast.SleepOf(c.Sleep) { // each day
+		for _, sleep := range fast.SleepOf(c.Sleep) {
 			at := func(minute uint16) string { return fmt.Sprintf("%02d:%02d", minute/60, minute%60) }
-			d.Sleep = append(d.Sleep, v1.Sleep{Days: []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}, From: at(sleep.From), To: at(sleep.To)})
+			d.Sleep = append(d.Sleep, v1.Sleep{Days: daysOf(sleep.Days), From: at(sleep.From), To: at(sleep.To)})
 		}
 		define := func() error {
 			_, err := reg.DefineCohort(ctx, c.Name, d)
@@ -79,6 +79,16 @@ func (s Site) defineCohorts(ctx context.Context, reg *client.Client, say func(se
 		}
 	}
 	return nil
+}
+
+// daysOf names the days of a week whose bits are set, of which the first is Monday's.
+func daysOf(bits uint8) (out []string) {
+	for i, day := range []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"} {
+		if bits&(1<<i) != 0 {
+			out = append(out, day)
+		}
+	}
+	return out
 }
 
 // EnrollScenario gives an identity to each device of the site's world that has none, those too that join later.

@@ -144,17 +144,33 @@ func (f *fleet) declare(ids map[string]eventlog.TopicID, partitions int32) {
 	}
 }
 
-// SleepOf is a planned sleep as the registry has it, which knows minutes of the day: a period that divides the day has a sleep
-// for each of its times, up to so many as a cohort may have. Of other periods the registry is not told.
+// SleepOf is a planned sleep as the registry has it, which knows minutes of the days of a week: a period of whole minutes that divides
+// the week has a sleep for each of its times, up to so many as a cohort may have. Of other periods the registry is not told.
 func SleepOf(s *scenario.Sleep) []event.Sleep {
-	const day = 24 * time.Hour
-	if s == nil || s.Every <= 0 || day%s.Every != 0 || s.Every%time.Minute != 0 || day/s.Every > event.MaxSleep || s.For >= s.Every || s.For < time.Minute {
+	const day, week = 24 * time.Hour, 7 * 24 * time.Hour
+	if s == nil || s.Every <= 0 || week%s.Every != 0 || s.Every%time.Minute != 0 || s.For >= s.Every || s.For < time.Minute {
 		return nil
 	}
+	piece := s.For
+	if s.For >= day { // a sleep of the registry's ends within a day: a longer one is made of several
+		piece = day / 2
+	}
 	var out []event.Sleep
-	for at := time.Duration(s.From) % s.Every; at < day; at += s.Every {
-		from := uint16(at / time.Minute)
-		out = append(out, event.Sleep{Days: 127, From: from, To: (from + uint16(s.For/time.Minute)) % (24 * 60)})
+	for at := time.Duration(s.From) % s.Every; at < week; at += s.Every {
+		for from := at; from < at+s.For; from += piece {
+			// Periods begin with Unix time, which begins on a Thursday; the registry's week begins on Monday.
+			weekday := (int(from/day) + 3) % 7
+			minute, until := from%day, (from+min(piece, at+s.For-from))%day
+			one := event.Sleep{Days: 1 << weekday, From: uint16(minute / time.Minute), To: uint16(until / time.Minute)}
+			if i := slices.IndexFunc(out, func(o event.Sleep) bool { return o.From == one.From && o.To == one.To }); i >= 0 {
+				out[i].Days |= one.Days
+			} else {
+				out = append(out, one)
+			}
+		}
+	}
+	if len(out) > event.MaxSleep {
+		return nil
 	}
 	return out
 }
