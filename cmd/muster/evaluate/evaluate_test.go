@@ -160,3 +160,59 @@ func TestEachCloneIsToBeToldAndOnlyByItsOwnCause(t *testing.T) {
 		t.Errorf("%+v, false %v", j.Answers, j.False)
 	}
 }
+
+// One incident of a region tells of each of its cohorts, by the devices of that cohort which it names.
+func TestAnIncidentOfARegionTellsOfEachCohortThatItNames(t *testing.T) {
+	s := pumps()
+	lines := enrolled(10)
+	other := func(l truth.Line) truth.Line {
+		l.Cohort, l.Device = "fans", strings.Replace(l.Device, "pump", "fan", 1)
+		return l
+	}
+	s.Cohorts = append(s.Cohorts, scenario.Cohort{Name: "fans", Devices: 10, Interval: time.Minute}, scenario.Cohort{Name: "doors", Devices: 10, Interval: time.Minute})
+	for _, l := range enrolled(10) {
+		lines = append(lines, other(l))
+	}
+	region := told(event.SilentCohort, "region", 1.1, 3)
+	region.Subject = event.Subject{Region: "west"}
+	for d := range 4 {
+		one := silent(d, 1, 3, "radio")
+		lines = append(lines, one, other(one))
+		region.Devices = append(region.Devices, event.Member{ID: one.Device, Since: int64(hour(1))}, event.Member{ID: other(one).Device, Since: int64(hour(1))})
+	}
+	wants := Wants(s, lines)
+	j := Judge(wants, []Told{region}, lines, int64(hour(48)))
+	if len(j.Answers) != 2 || fmt.Sprint(j.Answers[0].Found, j.Answers[1].Found, j.False) != "[0] [0] []" || j.Answers[0].Delay != 6*time.Minute {
+		t.Fatalf("%+v, false %v", j.Answers, j.False)
+	}
+	region.Devices = region.Devices[:0]
+	for d := range 4 { // of fans it names none
+		region.Devices = append(region.Devices, event.Member{ID: fmt.Sprintf("pump-%d", d), Since: int64(hour(1))})
+	}
+	j = Judge(wants, []Told{region}, lines, int64(hour(48)))
+	for _, a := range j.Answers {
+		if told := len(a.Found) > 0; told != (a.Cohort == "pumps") {
+			t.Errorf("%s: %v", a.Cohort, a.Found)
+		}
+	}
+}
+
+func TestDevicesNeverHeardAreAShareOfAllThatCame(t *testing.T) {
+	lines := enrolled(10)
+	for d := range 30 {
+		lines = append(lines, truth.Line{Kind: truth.Enrolled, Cohort: "pumps", Device: fmt.Sprintf("late-%d", d), At: hour(5)})
+	}
+	mute := func(d int) truth.Line {
+		return truth.Line{Kind: truth.NeverHeard, Cohort: "pumps", Device: fmt.Sprintf("late-%d", d), At: hour(5)}
+	}
+	lines = append(lines, mute(0), mute(1), mute(2), mute(3))
+	if w := Wants(pumps(), lines); len(w) != 0 {
+		t.Errorf("four of forty: %+v", w)
+	}
+	for d := 4; d < 12; d++ {
+		lines = append(lines, mute(d))
+	}
+	if w := Wants(pumps(), lines); len(w) != 1 || w[0].What != "12 of 40 never heard" {
+		t.Errorf("twelve of forty: %+v", w)
+	}
+}

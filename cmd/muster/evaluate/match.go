@@ -77,7 +77,7 @@ func (w *Want) ahead() int64 { return max(2*w.Interval, 10*time.Minute.Milliseco
 const byChance = 1e-3
 
 // concerns says whether an incident is of the kind, and about the devices, of a Want, whenever it was.
-func (w *Want) concerns(t *Told, regions map[string]string) bool {
+func (w *Want) concerns(t *Told, where places) bool {
 	s := &t.Subject
 	switch {
 	case !slices.Contains(w.Kinds, t.Kind):
@@ -86,7 +86,7 @@ func (w *Want) concerns(t *Told, regions map[string]string) bool {
 		return false // the kind alone says nothing
 	case w.Cohort != "" && s.Cohort != "" && s.Cohort != w.Cohort:
 		return false
-	case w.Region != "" && cmp.Or(s.Region, regions[s.Cohort], w.Region) != w.Region:
+	case w.Region != "" && cmp.Or(s.Region, where.region[s.Cohort], w.Region) != w.Region:
 		return false
 	case w.Metric != "" && s.Metric != "" && s.Metric != w.Metric:
 		return false
@@ -101,36 +101,39 @@ func (w *Want) concerns(t *Told, regions map[string]string) bool {
 	if len(t.Devices) == 0 { // it says no names: then it is about the cohort
 		return s.Device != "" || t.Kind != event.TelemetryAnomaly || float64(len(w.Devices)) >= waveShare*float64(w.Of)
 	}
-	about := 0
+	about, named := 0, 0
 	for _, m := range t.Devices {
-		if w.Devices[m.ID] {
+		if s.Cohort == "" && w.Cohort != "" && where.cohort[m.ID] != w.Cohort {
+			continue // what it says of other cohorts of a region is no word on this one
+		}
+		if named++; w.Devices[m.ID] {
 			about++
 		}
 	}
-	return 2*about >= len(t.Devices) || 2*about >= len(w.Devices) && chance(w.Of, len(w.Devices), len(t.Devices), about) < byChance
+	return about > 0 && (2*about >= named || 2*about >= len(w.Devices) && chance(w.Of, len(w.Devices), named, about) < byChance)
 }
 
 // explains says whether an incident tells a Want, in its time.
-func (w *Want) explains(t *Told, until int64, regions map[string]string) bool {
+func (w *Want) explains(t *Told, until int64, where places) bool {
 	ends := cmp.Or(t.ResolvedAt, until)
-	return w.concerns(t, regions) && t.OpenedAt >= w.From-w.ahead() && t.OpenedAt <= w.Until+w.grace() && ends >= w.From
+	return w.concerns(t, where) && t.OpenedAt >= w.From-w.ahead() && t.OpenedAt <= w.Until+w.grace() && ends >= w.From
 }
 
 // beside says whether an incident comes of the same cause: another sign of it, or the same when it is over, which a series
 // shows once more when it goes back.
-func (w *Want) beside(t *Told, until int64, regions map[string]string) bool {
+func (w *Want) beside(t *Told, until int64, where places) bool {
 	for i := range w.Also {
-		if w.Also[i].explains(t, until, regions) {
+		if w.Also[i].explains(t, until, where) {
 			return true
 		}
 	}
-	return t.Kind == event.TelemetryAnomaly && w.concerns(t, regions) && t.OpenedAt > w.Until && t.OpenedAt <= w.Until+3*w.grace()
+	return t.Kind == event.TelemetryAnomaly && w.concerns(t, where) && t.OpenedAt > w.Until && t.OpenedAt <= w.Until+3*w.grace()
 }
 
 // Judge holds what was told against what was to be told, as Wants gives it.
 func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement {
 	j := Judgement{Told: told, Answers: make([]Answer, len(wants))}
-	regions := regionsOf(lines)
+	where := placesOf(lines)
 	for k := range wants {
 		j.Answers[k].Want = wants[k]
 	}
@@ -138,9 +141,9 @@ func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement
 	for i := range told {
 		t := &told[i]
 		// Of several causes it is the last that had begun: what is told early in one is not the late word on another.
-		if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.explains(t, until, regions) }); k >= 0 {
+		if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.explains(t, until, where) }); k >= 0 {
 			j.Answers[k].Found = append(j.Answers[k].Found, i)
-		} else if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.beside(t, until, regions) }); k >= 0 {
+		} else if k := nearest(wants, t.OpenedAt, func(w *Want) bool { return w.beside(t, until, where) }); k >= 0 {
 			j.Answers[k].Beside = append(j.Answers[k].Beside, i)
 		} else if silent.explain(t, until) {
 			j.Small = append(j.Small, i)
@@ -154,7 +157,7 @@ func Judge(wants []Want, told []Told, lines []truth.Line, until int64) Judgement
 		at := int64(0)
 		if len(a.Found) > 0 {
 			at = told[a.Found[0]].OpenedAt
-		} else if i, when := j.going(&a.Want, until, regions); i >= 0 {
+		} else if i, when := j.going(&a.Want, until, where); i >= 0 {
 			a.Found, at = []int{i}, when
 		} else {
 			continue
@@ -187,10 +190,10 @@ func nearest(wants []Want, at int64, explains func(*Want) bool) int {
 
 // going finds an incident of another cause, or of a silence that began small, that was open when a Want began or was opened
 // again in its time, and is about it: who is told already is not told twice.
-func (j *Judgement) going(w *Want, until int64, regions map[string]string) (int, int64) {
+func (j *Judgement) going(w *Want, until int64, where places) (int, int64) {
 	for i := range j.Told {
 		t := &j.Told[i]
-		if slices.Contains(j.False, i) || !w.concerns(t, regions) || t.OpenedAt > w.Until+w.grace() {
+		if slices.Contains(j.False, i) || !w.concerns(t, where) || t.OpenedAt > w.Until+w.grace() {
 			continue
 		}
 		for _, at := range append([]int64{t.OpenedAt}, t.again...) {
@@ -205,12 +208,19 @@ func (j *Judgement) going(w *Want, until int64, regions map[string]string) (int,
 	return -1, 0
 }
 
-// regionsOf says of each cohort in which region it is.
-func regionsOf(lines []truth.Line) map[string]string {
-	out := map[string]string{}
+// places are the regions of the cohorts, and the cohorts of the devices.
+type places struct{ region, cohort map[string]string }
+
+func placesOf(lines []truth.Line) places {
+	out := places{region: map[string]string{}, cohort: map[string]string{}}
 	for i := range lines {
-		if l := &lines[i]; l.Kind == truth.Enrolled && text(l, "region") != "" {
-			out[l.Cohort] = text(l, "region")
+		l := &lines[i]
+		if l.Kind != truth.Enrolled {
+			continue
+		}
+		out.cohort[l.Device] = l.Cohort
+		if region := text(l, "region"); region != "" {
+			out.region[l.Cohort] = region
 		}
 	}
 	return out

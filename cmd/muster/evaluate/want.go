@@ -271,18 +271,19 @@ func (w *wanting) updated(cohort string) bool {
 
 // mute asks for a word on devices that were enrolled and never heard, where they are as many as a silence must be told of.
 func (w *wanting) mute(lines []truth.Line) {
-	never := map[string]map[string]bool{}
+	never, last := map[string]map[string]bool{}, map[string]int64{}
 	for i := range lines {
 		if l := &lines[i]; l.Kind == truth.NeverHeard {
 			if never[l.Cohort] == nil {
 				never[l.Cohort] = map[string]bool{}
 			}
 			never[l.Cohort][l.Device] = true
+			last[l.Cohort] = max(last[l.Cohort], int64(l.At)) // they may have come later, and others with them
 		}
 	}
 	for _, c := range w.s.Cohorts {
 		begins := w.s.Begins.UnixMilli()
-		n, of := len(never[c.Name]), w.size(c.Name, begins)
+		n, of := len(never[c.Name]), w.size(c.Name, max(begins, last[c.Name]))
 		if n == 0 || float64(n) < waveShare*float64(of) {
 			continue
 		}
