@@ -2,6 +2,7 @@ package outage
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,48 @@ func TestWaitsGrowToTheirBoundAndBeginAnewWhenAnOutageIsOver(t *testing.T) {
 				t.Errorf("after a long outage it waits %v", wait)
 			}
 			o.Over()
+		}
+	})
+}
+
+func TestWorkBeginsAnewUntilItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		const first, most = 100 * time.Millisecond, 10 * time.Second
+		broken, tries := errors.New("broken"), 0
+		var waits []time.Duration
+		var at time.Time
+		New(first, most).Outlast(ctx, func(_ context.Context, landed func()) error {
+			if n := len(waits); n > 0 && time.Since(at) != waits[n-1] {
+				t.Errorf("try %d began after %v, not %v", tries, time.Since(at), waits[n-1])
+			}
+			switch tries++; tries {
+			case 21:
+				landed()
+			case 23:
+				cancel()
+			}
+			return broken
+		}, func(err error, wait time.Duration) {
+			if err != broken {
+				t.Errorf("told of %v", err)
+			}
+			waits, at = append(waits, wait), time.Now()
+		})
+		if tries != 23 || len(waits) != 22 {
+			t.Fatalf("%d tries, told of %d: the last one ended with its context", tries, len(waits))
+		}
+		if waits[0] > 2*first || waits[19] < most/2 || waits[20] > 2*first {
+			t.Errorf("waits of %v; the 21st try got somewhere", waits)
+		}
+
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		began := time.Now()
+		New(time.Hour, time.Hour).Outlast(ctx, func(context.Context, func()) error { return broken }, func(error, time.Duration) { cancel() })
+		if time.Since(began) != 0 {
+			t.Errorf("it waited on for %v after its context had ended", time.Since(began))
 		}
 	})
 }

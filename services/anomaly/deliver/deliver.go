@@ -72,17 +72,8 @@ func (d *Delivery) Run(ctx context.Context) error {
 }
 
 func (r *route) run(ctx context.Context) {
-	faults := outage.New(200*time.Millisecond, 10*time.Second)
-	for {
-		err := r.follow(ctx, faults.Over)
-		if ctx.Err() != nil {
-			return
-		}
+	outage.New(200*time.Millisecond, 10*time.Second).Outlast(ctx, r.follow, func(err error, wait time.Duration) {
 		r.m.faults.WithLabelValues(r.name).Inc()
-		wait := faults.Next()
 		r.logger.Warn("a route begins anew", "error", err, "in", wait.String())
-		if !outage.Pause(ctx, wait) {
-			return
-		}
-	}
+	})
 }

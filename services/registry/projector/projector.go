@@ -75,19 +75,11 @@ func New(s Settings) *Projector {
 
 // Run projects until ctx ends. It waits out every fault of the log and the warehouse.
 func (p *Projector) Run(ctx context.Context) error {
-	faults := outage.New(200*time.Millisecond, 10*time.Second)
-	for {
-		err := p.project(ctx, faults.Over)
-		if ctx.Err() != nil {
-			return nil
-		}
+	outage.New(200*time.Millisecond, 10*time.Second).Outlast(ctx, p.project, func(err error, wait time.Duration) {
 		p.failed.Inc()
-		wait := faults.Next()
 		p.logger.Warn("the projection of devices begins anew", "error", err, "in", wait.String())
-		if !outage.Pause(ctx, wait) {
-			return nil
-		}
-	}
+	})
+	return nil
 }
 
 // errLost says that a table no longer holds what was sent.
