@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -87,6 +88,15 @@ type scoredRow struct {
 	Score     *json.Number `json:"score"`
 }
 
+// jsonNumber is a number that was read, as it stood where JSON knows it: .5, +5 and 05 it does not.
+func jsonNumber(text string) json.Number {
+	if json.Valid([]byte(text)) {
+		return json.Number(text)
+	}
+	value, _ := strconv.ParseFloat(text, 64) // whoever scored it has read it the same way; what is too small is 0
+	return json.Number(strconv.FormatFloat(value, 'g', -1, 64))
+}
+
 func (w *rowsAsJSON) Write(p []byte) (int, error) {
 	w.rest = append(w.rest, p...)
 	for {
@@ -102,7 +112,7 @@ func (w *rowsAsJSON) Write(p []byte) (int, error) {
 		}
 		row := scoredRow{Timestamp: cells[0]}
 		if cells[2] != "" {
-			value, score := json.Number(cells[1]), json.Number(cells[2])
+			value, score := jsonNumber(cells[1]), json.Number(cells[2])
 			row.Value, row.Score = &value, &score
 		}
 		if err := json.NewEncoder(w.out).Encode(row); err != nil {

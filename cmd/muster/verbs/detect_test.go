@@ -1,10 +1,13 @@
 package verbs
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"muster.dev/services/anomaly/series"
 )
 
 func TestARecordedSeriesIsScoredRowByRow(t *testing.T) {
@@ -39,5 +42,18 @@ func TestASeriesThatCannotBeScoredIsToldByFileAndLine(t *testing.T) {
 	}
 	if code, _, complaint := muster(t, "detect", "--csv", filepath.Join(t.TempDir(), "none.csv")); code != 2 || !strings.Contains(complaint, "none.csv") {
 		t.Errorf("exit %d: %s", code, complaint)
+	}
+}
+
+func TestEachNumberThatIsReadComesAsJSON(t *testing.T) {
+	numbers := map[string]string{"1.50": "1.50", "-2e3": "-2e3", ".5": "0.5", "+5": "5", "1.": "1", "05": "5", "0x1p3": "8", "1e-400": "1e-400", ".1e-400": "0"}
+	for text, want := range numbers {
+		var out bytes.Buffer
+		if err := series.CSV(strings.NewReader("timestamp,value\n2026-11-20 00:00:00,"+text+"\n"), &rowsAsJSON{out: &out}, series.DefaultLimits()); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if line := `{"timestamp":"2026-11-20 00:00:00","value":` + want + `,"score":0}` + "\n"; out.String() != line {
+			t.Errorf("%s comes as %s, want %s", text, out.String(), line)
+		}
 	}
 }
