@@ -32,6 +32,7 @@ const (
 	runbookDisk   = runbooks + "disk-full.md"
 	runbookTables = runbooks + "rebuild.md"
 	runbookDetect = runbooks + "detector.md"
+	runbookTold   = runbooks + "delivery-fails.md"
 )
 
 // runbookOf is the page for a part that is not ready.
@@ -84,7 +85,7 @@ var watched = map[string]func(m metrics, log string, now time.Time) []Finding{
 			found = append(found, Finding{Says: fmt.Sprintf("%.0f of its partitions stand still: the log and the detector differ", n), Runbook: runbookDetect})
 		}
 		if late := time.Duration(m.most("muster_anomaly_delivery_oldest_seconds") * float64(time.Second)); late > tellLimit {
-			found = append(found, Finding{Says: "has not got rid of an incident for " + late.Round(time.Second).String() + ": a receiver does not take it", Since: now.Add(-late), Runbook: runbookDetect})
+			found = append(found, Finding{Says: "has not got rid of an incident for " + late.Round(time.Second).String() + ": a receiver does not take it", Since: now.Add(-late), Runbook: runbookTold})
 		}
 		return found
 	},

@@ -81,7 +81,7 @@ func TestStatusSaysWhatIsWrongSinceWhenAndWhatToRead(t *testing.T) {
 		{Sink, "3 of kind refused; the last: the store refuses a block: READONLY", runbookAlarm},
 		{Retention, "the last pass over the roll-ups", runbookLag},
 		{Anomaly, "1 of its partitions stand still", runbookDetect},
-		{Anomaly, "not got rid of an incident for 1h0m1s", runbookDetect},
+		{Anomaly, "not got rid of an incident for 1h0m1s", runbookTold},
 	}
 	if len(s.Findings) != len(want) {
 		t.Fatalf("%+v", s.Findings)
