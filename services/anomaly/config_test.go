@@ -36,6 +36,7 @@ func TestAConfigurationThatCannotWorkNamesItsKey(t *testing.T) {
 		"detect.security":                    func(c *Config) { c.Detect.Security.Knocks = 0 },
 		"detect.security.times":              func(c *Config) { c.Detect.Security.Times = 0 },
 		"detect.incidents.max_open":          func(c *Config) { c.Detect.Incidents.MaxOpen = 0 },
+		"detect.incidents.runbooks":          func(c *Config) { c.Detect.Incidents.Runbooks = "https://git.example.com/runbooks" },
 		"follow.group":                       func(c *Config) { c.Follow.Group = "" },
 		"deliver.session":                    func(c *Config) { c.Deliver.Session = 0 },
 		"deliver.routes":                     func(c *Config) { c.Deliver.Routes = []deliver.Route{{Name: "pager"}} },
@@ -56,6 +57,17 @@ func TestAConfigurationThatSaysNothingMakesTheDetectorsThatWereMeasured(t *testi
 	}
 	if want := judge.DefaultSettings(); !reflect.DeepEqual(j, want) {
 		t.Errorf("the judge is made with %+v, not %+v", j, want)
+	}
+}
+
+func TestAPagesNameMayFollowAFolderOrAQuery(t *testing.T) {
+	for _, base := range []string{"https://git.example.com/muster/docs/runbooks/", "https://wiki.example.com/?page=", ""} {
+		cfg := DefaultConfig()
+		cfg.Detect.Incidents.Runbooks = base
+		_, judge := cfg.Detect.Settings()
+		if err := cfg.Validate(); err != nil || judge.Incident.Runbooks != base {
+			t.Errorf("%q: %v, and the judge has %q", base, err, judge.Incident.Runbooks)
+		}
 	}
 }
 

@@ -88,7 +88,8 @@ type Security struct {
 
 // Incidents is about what becomes of a finding.
 type Incidents struct {
-	// Runbooks stands before a page's name: a URL that ends in a slash, or a folder of the repository.
+	// Runbooks stands before a page's name: a URL where people read docs/runbooks, with the slash at its end. The default is the
+	// folder in the repository, which no receiver can open.
 	Runbooks string `yaml:"runbooks"`
 	// Quiet intervals end an incident; within Again more it opens again as the same.
 	Quiet int64 `yaml:"quiet"`
@@ -150,6 +151,8 @@ func (d Detect) validate() error {
 		return fmt.Errorf("security: clone_signs %d, knocks %d, attempts %d, enrolments %d: want at least 1 each", d.Security.CloneSigns, d.Security.Knocks, d.Security.Attempts, d.Security.Enrolments)
 	case d.Security.Times < 1 || d.Security.Times > 1_000_000:
 		return fmt.Errorf("security.times %d: want 1 to 1000000", d.Security.Times)
+	case d.Incidents.Runbooks != "" && !strings.HasSuffix(d.Incidents.Runbooks, "/") && !strings.HasSuffix(d.Incidents.Runbooks, "="):
+		return fmt.Errorf("incidents.runbooks %.80q: a page's name, as silent-cohort.md, follows it: want a slash at its end, or = of a query", d.Incidents.Runbooks)
 	case !(d.Silence.Grace >= 0 && d.Silence.Grace <= 10):
 		return fmt.Errorf("silence.grace %v: want 0 to 10 intervals", d.Silence.Grace)
 	}

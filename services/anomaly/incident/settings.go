@@ -35,7 +35,7 @@ func (s Settings) Validate() error {
 		}
 	}
 	if len(s.Runbooks) > 512 || plain(s.Runbooks, 512) != s.Runbooks {
-		return fmt.Errorf("incidents.runbooks is %.80q: it must be a URL of at most 512 bytes", s.Runbooks)
+		return fmt.Errorf("incidents.runbooks %.80q: want a URL or a folder, of at most 512 bytes and without control characters", s.Runbooks)
 	}
 	return nil
 }
