@@ -37,16 +37,14 @@ const pinsBack = 4096
 
 // follow reads the incidents until ctx ends.
 func (p *pins) follow(ctx context.Context, cfg eventlog.Config, log *slog.Logger) {
-	waits := outage.New(time.Second, 30*time.Second)
-	for {
-		err := eventlog.Tail(ctx, cfg, eventlog.TailSettings{Topics: []string{record.TopicIncidents}, Last: pinsBack, Follow: true}, p.take)
-		if ctx.Err() == nil {
-			log.Warn("cannot follow the incidents: the snapshots of new ones may go", "error", err)
-		}
-		if !outage.Pause(ctx, waits.Next()) {
-			return
-		}
-	}
+	outage.New(time.Second, 30*time.Second).Outlast(ctx, func(ctx context.Context, landed func()) error {
+		return eventlog.Tail(ctx, cfg, eventlog.TailSettings{Topics: []string{record.TopicIncidents}, Last: pinsBack, Follow: true}, func(rec *kgo.Record) error {
+			landed()
+			return p.take(rec)
+		})
+	}, func(err error, wait time.Duration) {
+		log.Warn("cannot follow the incidents: the snapshots of new ones may go", "error", err, "in", wait.String())
+	})
 }
 
 func (p *pins) take(rec *kgo.Record) error {

@@ -117,14 +117,14 @@ func (r *Room) Run(ctx context.Context) error {
 func (r *Room) await(ctx context.Context) (map[string]int32, error) {
 	want := []string{record.TopicTelemetry, record.TopicEvents, record.TopicRegistry, record.TopicCohorts, record.TopicIncidents, record.TopicSnapshots}
 	waits := outage.New(100*time.Millisecond, 5*time.Second)
-	for said := false; ; {
+	for said := ""; ; {
 		found, err := r.ask(ctx, want)
 		if err == nil {
 			return found, nil
 		}
-		if !said && ctx.Err() == nil {
-			said = true
-			r.logger.Info("waiting for the topics", "missing", err)
+		if ctx.Err() == nil && err.Error() != said { // what it waits for may change
+			said = err.Error()
+			r.logger.Info("waiting for the topics", "missing", said)
 		}
 		if !outage.Pause(ctx, waits.Next()) {
 			return nil, context.Cause(ctx)
