@@ -273,7 +273,7 @@ Exit codes: 0 done; 1 it could not be done; 4 the replay told something else, an
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the `FILE` (default ID.tar.zst here)")
-	cmd.Flags().Var(&most, "max", "what the records may come to before they are packed")
+	cmd.Flags().Var(&most, "max", "what records and states may come to before they are packed")
 	return cmd
 }
 

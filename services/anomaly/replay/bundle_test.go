@@ -50,6 +50,26 @@ func some(n int) (out []*Record) {
 
 const topic = "muster.telemetry.v1"
 
+// oneState is the state of whoever is asked for.
+type oneState string
+
+func (s oneState) State(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(string(s))), nil
+}
+
+func TestAStateCountsAgainstWhatABundleMayHave(t *testing.T) {
+	for limit, want := range map[int64]error{5: nil, 4: ErrTooLarge} {
+		rec, err := NewRecorder(nil, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rec.Close()
+		if _, err := (keeping{oneState("state"), rec}).State(t.Context(), judgeState); !errors.Is(err, want) {
+			t.Errorf("five bytes of %d: %v, want %v", limit, err, want)
+		}
+	}
+}
+
 // packed is a bundle of the log's records below an offset.
 func packed(t *testing.T, log Log, below int64) []byte {
 	t.Helper()

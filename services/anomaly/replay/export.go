@@ -63,7 +63,10 @@ func (k keeping) State(ctx context.Context, name string) (io.ReadCloser, error) 
 		return nil, err
 	}
 	whole, err := io.ReadAll(io.LimitReader(in, maxState))
-	if err = errors.Join(err, in.Close()); err != nil {
+	if err = errors.Join(err, in.Close()); err == nil {
+		err = k.rec.weigh(len(whole))
+	}
+	if err != nil {
 		return nil, err
 	}
 	err = k.rec.Keep(name, func(out io.Writer) error {

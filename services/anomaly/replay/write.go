@@ -69,7 +69,7 @@ func (r *Recorder) weigh(n int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bytes += int64(n); r.bytes > r.limit {
-		return fmt.Errorf("%w: more than %d bytes of records; allow more with --max", ErrTooLarge, r.limit)
+		return fmt.Errorf("%w: more than %d bytes of records and states; allow more with --max", ErrTooLarge, r.limit)
 	}
 	return nil
 }
