@@ -126,7 +126,10 @@ func (f *following) assign(ctx context.Context, offsets map[string]map[int32]kgo
 	}
 	start, _ := starts.Lookup(record.TopicIncidents, 0)
 	end, ok := ends.Lookup(record.TopicIncidents, 0)
-	if err := errors.Join(start.Err, end.Err); err != nil || !ok {
+	if !ok {
+		end.Err = kerr.UnknownTopicOrPartition
+	}
+	if err := errors.Join(start.Err, end.Err); err != nil {
 		return nil, fmt.Errorf("bounds of the log of incidents: %w", err)
 	}
 	commit := parts[0].EpochOffset().Offset // -1 or below: there is none
