@@ -42,6 +42,7 @@ func told(kind event.IncidentKind, cause string, at, until float64, devices ...i
 	for _, d := range devices {
 		t.Devices = append(t.Devices, event.Member{ID: fmt.Sprintf("pump-%d", d), Since: int64(hour(at))})
 	}
+	t.spans = [][2]int64{{t.OpenedAt, t.ResolvedAt}}
 	return t
 }
 

@@ -67,13 +67,34 @@ func TestOneIncidentTellsOfASilenceThatComesBack(t *testing.T) {
 		lines = append(lines, silent(d, 10, 12, "power"), silent(d, 12.1, 14, "power"))
 	}
 	one := told(event.SilentCohort, "power", 10.05, 14, 0, 1, 2, 3, 4)
-	one.again = []int64{int64(hour(12.15))}
+	one.spans = [][2]int64{{one.OpenedAt, int64(hour(12))}, {int64(hour(12.15)), one.ResolvedAt}}
 	j := Judge(Wants(pumps(), lines), []Told{one}, lines, int64(hour(48)))
 	if len(j.Answers) != 2 || len(j.Answers[0].Found) != 1 || len(j.Answers[1].Found) != 1 || j.Answers[1].Delay != 3*time.Minute {
 		t.Errorf("%+v", j.Answers)
 	}
 	if j := Judge(Wants(pumps(), lines), []Told{told(event.SilentCohort, "power", 10.05, 11.9, 0, 1, 2, 3, 4)}, lines, int64(hour(48))); len(j.Answers[1].Found) != 0 {
 		t.Error("it was over before the second one began")
+	}
+}
+
+func TestAnIncidentThatWasOpenedAgainTellsWhatBeganWhileItWasOpen(t *testing.T) {
+	record := func(at float64, state string, resolved float64) event.Incident {
+		return event.Incident{ID: "i1", Kind: event.Pipeline, Cause: "gateway", Subject: event.Subject{Region: "west"}, Since: int64(hour(10)), At: int64(hour(at)), State: state, ResolvedAt: int64(hour(resolved))}
+	}
+	one := Gather([]event.Incident{
+		record(10.05, event.IncidentOpen, 0), record(10.1, event.IncidentResolved, 10.1),
+		record(10.25, event.IncidentOpen, 0), record(11.3, event.IncidentResolved, 11), // told when it had been quiet
+	})
+	var wants []Want
+	for _, at := range []float64{10, 10.2, 10.4, 10.9, 12.5} {
+		wants = append(wants, Want{Kinds: []event.IncidentKind{event.Pipeline}, Region: "west", At: int64(hour(at)), From: int64(hour(at)), Until: int64(hour(at + .1))})
+	}
+	j := Judge(wants, one, nil, int64(hour(48)))
+	for k, minutes := range []int{3, 3, 0, 0, -1} {
+		a := &j.Answers[k]
+		if found := len(a.Found) == 1; found != (minutes >= 0) || found && a.Delay != time.Duration(minutes)*time.Minute {
+			t.Errorf("outage %d: found %v after %s", k, a.Found, a.Delay)
+		}
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 type Told struct {
 	event.Incident
 	OpenedAt int64
-	Causes   []string // that it ever had, the last one is the present one
-	again    []int64  // instants at which it was opened again
+	Causes   []string   // that it ever had, the last one is the present one
+	spans    [][2]int64 // in which it was open; of one that is open, the last has no end
 }
 
 // Gather makes one of each incident's records.
@@ -33,8 +33,12 @@ func Gather(records []event.Incident) []Told {
 		if r.Count < t.Count || len(r.Devices) == 0 {
 			r.Devices, r.Count = t.Devices, t.Count // when it was worst: who it was about does not go with its end
 		}
-		if r.Reopened > t.Reopened {
-			t.again = append(t.again, r.At)
+		open := len(t.spans) > 0 && t.spans[len(t.spans)-1][1] == 0
+		switch {
+		case r.State == event.IncidentOpen && !open:
+			t.spans = append(t.spans, [2]int64{r.At})
+		case r.State == event.IncidentResolved && open:
+			t.spans[len(t.spans)-1][1] = max(r.ResolvedAt, t.spans[len(t.spans)-1][0])
 		}
 		t.Incident = r
 		if len(t.Causes) == 0 || t.Causes[len(t.Causes)-1] != r.Cause {
@@ -196,13 +200,13 @@ func (j *Judgement) going(w *Want, until int64, where places) (int, int64) {
 		if slices.Contains(j.False, i) || !w.concerns(t, where) || t.OpenedAt > w.Until+w.grace() {
 			continue
 		}
-		for _, at := range append([]int64{t.OpenedAt}, t.again...) {
-			if at >= w.From && at <= w.Until+w.grace() {
-				return i, at
+		for _, span := range t.spans {
+			if span[0] >= w.From && span[0] <= w.Until+w.grace() {
+				return i, span[0]
 			}
-		}
-		if cmp.Or(t.ResolvedAt, until) > w.At && t.OpenedAt <= w.At && len(t.again) == 0 {
-			return i, w.At
+			if span[0] <= w.At && cmp.Or(span[1], until) > w.At {
+				return i, w.At
+			}
 		}
 	}
 	return -1, 0

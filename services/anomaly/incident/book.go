@@ -109,7 +109,7 @@ func (b *Book) take(records []event.Incident, at int64, s *Signal, many bool) []
 			return records
 		}
 		b.refresh(e, s)
-		if s.Now || s.Period == 0 {
+		if s.Now || s.Period == 0 && e.now.Reopened == 0 {
 			return append(records, b.resolve(e, at, min(s.At, at), s.Why))
 		}
 		if e.quiet == 0 {
@@ -127,14 +127,15 @@ func (b *Book) take(records []event.Incident, at int64, s *Signal, many bool) []
 	if !many {
 		b.rest[k].forget(s)
 	}
-	if e != nil && at <= e.closed+b.s.Again*e.period && e.now.Revision < b.s.MaxRevisions {
+	if e != nil && at <= e.closed+max(b.s.Again*e.period, comesAgain) && e.now.Revision < b.s.MaxRevisions {
 		return append(records, b.reopen(e, at, s))
 	}
+	after := at - remembered
 	if e != nil { // another one of the same subject: its id must be another, too
-		s.Since = max(s.Since, e.now.ResolvedAt)
+		s.Since, after = max(s.Since, e.now.ResolvedAt), max(after, e.closed+1)
 		b.drop(e)
 	}
-	return append(records, b.begin(at, s, many))
+	return append(records, b.begin(at, after, s, many))
 }
 
 // Tick goes on to at: it tells what has changed, and resolves what was quiet for long enough. blind says that nothing
@@ -148,7 +149,7 @@ func (b *Book) Tick(at int64, blind bool) (records []event.Incident) {
 		case e.quiet != 0 && blind:
 			e.quiet += passed
 		case e.quiet != 0:
-			if at >= e.quiet+(b.s.Quiet-1)*e.period {
+			if at >= e.quiet+b.calm(e) {
 				records = append(records, b.resolve(e, at, min(e.quiet, at), ""))
 			}
 		case e.changed() && at >= e.told.at+max(e.period, minute) && e.now.Revision < b.s.MaxRevisions:
@@ -161,6 +162,15 @@ func (b *Book) Tick(at int64, blind bool) (records []event.Incident) {
 	b.at = at
 	b.prune(at)
 	return records
+}
+
+// calm is for how long nothing of an incident is to be seen until it is resolved. One without a period ends at once, but where
+// it has come again it is one that comes and goes.
+func (b *Book) calm(e *entry) int64 {
+	if e.period == 0 {
+		return comesAgain
+	}
+	return (b.s.Quiet - 1) * e.period
 }
 
 // Acknowledge writes down who takes an incident on. The first one stays; of an incident that is not open, or is not

@@ -532,3 +532,63 @@ func TestSettingsThatCannotBeAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestAWayThatFlapsIsOneIncident(t *testing.T) {
+	b := NewBook(DefaultSettings(), nil)
+	stalled := func(from, at int64) Signal {
+		return Signal{Kind: event.Pipeline, Cause: CauseGateway, Subject: event.Subject{Region: "west"}, Since: from, At: at, Why: "no gateway was heard"}
+	}
+	var records []event.Incident
+	at, ended := start, int64(0)
+	for range 5 { // six minutes down, six up
+		from := at
+		for range 6 {
+			at += minute
+			records = append(records, cut(t, b, at, stalled(from, at))...)
+		}
+		at += minute
+		records = append(records, cut(t, b, at, over(stalled(from, at)))...)
+		ended = at
+		for range 5 {
+			at += minute
+			records = append(records, cut(t, b, at)...)
+		}
+	}
+	for range 30 {
+		at += minute
+		records = append(records, cut(t, b, at)...)
+	}
+	var said []string
+	for _, r := range records {
+		said = append(said, fmt.Sprint(r.State, " ", r.Revision, " ", r.Reopened))
+		if r.ID != records[0].ID {
+			t.Errorf("it is another incident: %s", r.Title)
+		}
+	}
+	if want := []string{"open 1 0", "resolved 2 0", "open 3 1", "resolved 4 1"}; !slices.Equal(said, want) {
+		t.Fatalf("told is %q, and %q is right", said, want)
+	}
+	if last := records[len(records)-1]; last.At != ended+comesAgain || last.ResolvedAt != ended || !strings.Contains(last.Why, "15 minutes") {
+		t.Errorf("resolved at %d of %d, told at %d: %s", last.ResolvedAt, ended, last.At, last.Why)
+	}
+}
+
+func TestWhatBeganLongAgoTakesNoIDAgain(t *testing.T) {
+	for _, gap := range []int64{20 * minute, 61 * minute, 40 * 60 * minute} {
+		b := NewBook(DefaultSettings(), nil)
+		s := silent("boilers", start, 20)
+		s.Period = minute
+		first := cut(t, b, start, s)[0]
+		end := over(s)
+		end.Now, end.Why = true, "it is part of another one"
+		cut(t, b, start+minute, end)
+		for at := start + 2*minute; at < start+gap; at += minute {
+			cut(t, b, at)
+		}
+		s.At = start + gap
+		second := cut(t, b, start+gap, s)[0]
+		if second.Revision != 1 || second.ID == first.ID {
+			t.Errorf("after %d minutes: revision %d of %s, and the one before was %s", gap/minute, second.Revision, second.ID, first.ID)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package incident
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -45,15 +46,16 @@ func (e *entry) changed() bool {
 	return step || e.now.Severity != e.told.severity || e.now.Cause != e.told.cause
 }
 
-// begin opens an incident.
-func (b *Book) begin(at int64, s *Signal, many bool) event.Incident {
+// begin opens an incident. Its id is made of when it began, but of no time before after: the one before it of the same subject,
+// which is no longer known, may have begun then, too.
+func (b *Book) begin(at, after int64, s *Signal, many bool) event.Incident {
 	kind := string(s.Kind)
 	if many {
 		kind += "-many" // the fleet as a subject may have an incident of its own
 	}
 	e := &entry{many: many, begun: s.Evidence}
 	e.now = event.Incident{
-		ID: ID(event.IncidentKind(kind), s.Subject, s.Since), State: event.IncidentOpen, Kind: s.Kind, Subject: s.Subject,
+		ID: ID(event.IncidentKind(kind), s.Subject, max(s.Since, after)), State: event.IncidentOpen, Kind: s.Kind, Subject: s.Subject,
 		Since: s.Since, Cause: s.Cause,
 	}
 	b.entries = append(b.entries, e)
@@ -81,6 +83,8 @@ func (b *Book) resolve(e *entry, at, since int64, why string) event.Incident {
 		e.now.Why = plain(why, batch.MaxText)
 	case e.lost:
 		e.now.Why = lostSight
+	case e.period == 0 && e.now.Reopened > 0:
+		e.now.Why = fmt.Sprintf("it came and went, and nothing of it was seen for %d minutes", comesAgain/minute)
 	case e.period == 0:
 		e.now.Why = "nothing of it is seen any more"
 	default:

@@ -49,6 +49,10 @@ const minute = 60_000
 // remembered is how long a resolved incident is known at least, so that the next of its subject does not take its id.
 const remembered = 60 * minute
 
+// comesAgain is within how long after its end an incident is the same one again, at least; and for how long nothing of one
+// without a period that came again is to be seen.
+const comesAgain = 15 * minute
+
 func kindNo(kind event.IncidentKind) int {
 	for i, k := range Kinds {
 		if k == kind {

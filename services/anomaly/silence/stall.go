@@ -69,7 +69,7 @@ func (c *Cohorts) stalls(at int64, outages []page.Outage) (signals []incident.Si
 		}
 		if s.opened {
 			over := s.signal(at, c)
-			over.Over, over.Now = true, true
+			over.Over = true
 			over.Why = "our own side is heard again since " + clock(s.until)
 			signals = append(signals, over)
 		}
