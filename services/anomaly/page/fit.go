@@ -48,8 +48,7 @@ func (p *Page) fits() bool {
 	if p.least() > MaxValue {
 		return false // it need not be written to know
 	}
-	value, err := p.bytes()
-	return err != nil || len(value) <= MaxValue // an error is for Encode to tell
+	return len(p.bytes()) <= MaxValue
 }
 
 // naming is a copy that names at most so many devices in a slot or an arm.

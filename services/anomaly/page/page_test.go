@@ -75,11 +75,7 @@ func TestEveryFieldComesBack(t *testing.T) {
 		if !bytes.Equal(again, value) {
 			t.Errorf("%s: the same page has other bytes", name)
 		}
-		arrays, err := p.write(true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := Decode(headers, arrays); err != nil || !reflect.DeepEqual(got, p) {
+		if got, err := Decode(headers, p.write(true)); err != nil || !reflect.DeepEqual(got, p) {
 			t.Errorf("%s, as arrays: %v\n%+v", name, err, got)
 		}
 	}
@@ -131,11 +127,7 @@ func TestWhatIsNoPageIsRefused(t *testing.T) {
 		if _, _, err := p.Encode(); err == nil {
 			t.Errorf("%s: written", name)
 		}
-		raw, err := p.write(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Decode(headers, raw); !errors.Is(err, ErrRefused) {
+		if _, err := Decode(headers, p.write(false)); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -157,7 +149,7 @@ func many(slots, names int) *Page {
 func TestAPageThatIsTooLargeNamesFewer(t *testing.T) {
 	for _, c := range []struct{ slots, names, left int }{{3, 1_000, 3}, {40, 1_000, 40}, {9_000, 3, 9_000}, {40_000, 0, 10_000}} {
 		p := many(c.slots, c.names)
-		want := bytesOf(t, p)
+		want := p.write(true)
 		value, headers := encode(t, p)
 		if len(value) > MaxValue {
 			t.Fatalf("%+v: %d bytes", c, len(value))
@@ -176,7 +168,7 @@ func TestAPageThatIsTooLargeNamesFewer(t *testing.T) {
 		if int(got.Cut) != c.slots*c.names-named+c.slots-len(got.Slots) {
 			t.Errorf("%+v: %d were named, %d are said to be cut", c, named, got.Cut)
 		}
-		if !bytes.Equal(bytesOf(t, p), want) {
+		if !bytes.Equal(p.write(true), want) {
 			t.Errorf("%+v: the page itself was changed", c)
 		}
 		if fits := p.Fit(); fits.Fit() != fits {
@@ -217,23 +209,10 @@ func TestArmsAreNeverLeftOut(t *testing.T) {
 	}
 }
 
-func bytesOf(t *testing.T, p *Page) []byte {
-	t.Helper()
-	value, err := p.write(true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
-}
-
 func FuzzDecode(f *testing.F) {
 	p := full()
 	for _, arrays := range []bool{false, true} {
-		value, err := p.write(arrays)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(value)
+		f.Add(p.write(arrays))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
 		got, err := Decode(nil, value)

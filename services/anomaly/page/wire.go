@@ -1,7 +1,6 @@
 package page
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,11 +41,7 @@ func (p *Page) Encode() (value []byte, headers []event.Header, err error) {
 	if err := p.validate(); err != nil {
 		return nil, nil, fmt.Errorf("write page %d of part %d: %w", p.N, p.Part, err)
 	}
-	fits := p.Fit()
-	value, err = fits.bytes()
-	if err != nil {
-		return nil, nil, fmt.Errorf("write page %d of part %d: %w", p.N, p.Part, err)
-	}
+	value = p.Fit().bytes()
 	if len(value) > MaxValue {
 		return nil, nil, fmt.Errorf("write page %d of part %d: it has %d bytes, the limit is %d", p.N, p.Part, len(value), MaxValue)
 	}
@@ -62,22 +57,18 @@ func (p *Page) Encode() (value []byte, headers []event.Header, err error) {
 }
 
 // bytes writes the page as it is: as maps, and if that is too long as arrays.
-func (p *Page) bytes() ([]byte, error) {
-	value, err := p.write(false)
-	if err == nil && len(value) > MaxValue {
-		value, err = p.write(true)
+func (p *Page) bytes() []byte {
+	value := p.write(false)
+	if len(value) > MaxValue {
+		value = p.write(true)
 	}
-	return value, err
+	return value
 }
 
-func (p *Page) write(arrays bool) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := msgpack.NewEncoder(&buf)
-	enc.UseCompactInts(true)
-	enc.SetOmitEmpty(!arrays)
-	enc.UseArrayEncodedStructs(arrays)
-	err := enc.Encode(&form{formVersion, *p})
-	return buf.Bytes(), err
+func (p *Page) write(arrays bool) []byte {
+	w := writer{out: make([]byte, 0, min(p.size()/2, 2*MaxValue)), arrays: arrays}
+	w.page(p)
+	return w.out
 }
 
 // Decode reads a record. What it does not know it passes over. An error has ErrRefused.

@@ -42,6 +42,7 @@ func (b *Broker) Read(ctx context.Context, topic string, part int32, from int64,
 		return nil
 	}
 	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: {part: kgo.NewOffset().At(from)}})
+	var made maker
 	for {
 		fetches := client.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -53,7 +54,7 @@ func (b *Broker) Read(ctx context.Context, topic string, part int32, from int64,
 		for iter := fetches.RecordIter(); !iter.Done(); {
 			r := iter.Next()
 			if r.Offset < end && !r.Attrs.IsControl() {
-				if err := each(recordOf(r)); errors.Is(err, ErrEnough) {
+				if err := each(made.recordOf(r)); errors.Is(err, ErrEnough) {
 					return nil
 				} else if err != nil {
 					return err
@@ -66,10 +67,26 @@ func (b *Broker) Read(ctx context.Context, topic string, part int32, from int64,
 	}
 }
 
-func recordOf(r *kgo.Record) *Record {
-	out := &Record{Offset: r.Offset, Time: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value}
-	if len(r.Headers) > 0 {
-		out.Headers = make([]event.Header, len(r.Headers))
+// maker makes records a few at a time: a day of a fleet has millions of them.
+type maker struct {
+	records []Record
+	headers []event.Header
+}
+
+const makes = 64
+
+func (m *maker) recordOf(r *kgo.Record) *Record {
+	if len(m.records) == 0 {
+		m.records = make([]Record, makes)
+	}
+	out := &m.records[0]
+	m.records = m.records[1:]
+	*out = Record{Offset: r.Offset, Time: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value}
+	if n := len(r.Headers); n > 0 {
+		if n > len(m.headers) {
+			m.headers = make([]event.Header, max(n, makes))
+		}
+		out.Headers, m.headers = m.headers[:n:n], m.headers[n:]
 		for i, h := range r.Headers {
 			out.Headers[i] = event.Header{Key: h.Key, Value: h.Value}
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/vmihailenco/msgpack/v5"
 
 	"muster.dev/proto/event"
 	"muster.dev/proto/record"
@@ -193,3 +194,38 @@ func TestAStateOrPageThatCannotBeIsNoCrash(t *testing.T) {
 type broken struct{}
 
 func (broken) State(context.Context, string) (io.ReadCloser, error) { panic("out of range") }
+
+// A page that another hand wrote, with other bytes for the same, is the same page.
+func TestAPageOfOtherBytesIsHeldAgainstByWhatItSays(t *testing.T) {
+	p := page.Page{Part: 1, N: 7, Until: 60_000, Registry: 5, Slots: []page.Slot{{Cohort: "boilers", At: 60_000, Members: 9, Expected: 9}}}
+	long := func(p page.Page) *told {
+		value, err := msgpack.Marshal(struct { // numbers have as many bytes as they may, and nothing is left out
+			V    uint64
+			Page page.Page
+		}{1, p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, err := page.DecodeHead(nil, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &told{head, &Record{Offset: 12, Value: value}}
+	}
+	cut := p
+	cut.N = 1 // of its own epoch
+	got, err := (&feeder{next: long(p)}).same(&cut)
+	if err != nil || got.offset != 12 || got.page.N != 7 || len(got.page.Slots) != 1 {
+		t.Errorf("%v, %+v", err, got)
+	}
+	other, differs := p, (*Differs)(nil)
+	other.Slots = []page.Slot{{Cohort: "boilers", At: 60_000, Members: 9, Expected: 8}}
+	if _, err := (&feeder{next: long(other)}).same(&cut); !errors.As(err, &differs) || differs.N != 7 {
+		t.Errorf("another page: %v", err)
+	}
+	none := long(p)
+	none.rec.Value = none.rec.Value[:len(none.rec.Value)-1]
+	if _, err := (&feeder{next: none}).same(&cut); !errors.Is(err, page.ErrRefused) {
+		t.Errorf("no page: %v", err)
+	}
+}

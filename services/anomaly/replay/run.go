@@ -159,9 +159,23 @@ type feeder struct {
 	ended    [2]bool
 	registry *stream
 	written  *stream // pages; nil: not looked at
-	next     *paged  // of written, the one that is to be cut next
+	next     *told   // of written, the one that is to be cut next
 	// mayDiffer says that the pages are asked with other settings: only their times must be those of the written ones.
 	mayDiffer bool
+}
+
+// told is a page that was written. It is read whole only if that is asked: a fold makes the same one, mostly.
+type told struct {
+	page.Head
+	rec *Record
+}
+
+func (t *told) whole() (paged, error) {
+	p, err := page.Decode(t.rec.Headers, t.rec.Value)
+	if err != nil {
+		return paged{}, fmt.Errorf("the page at offset %d: %w", t.rec.Offset, err)
+	}
+	return paged{p, t.rec.Offset}, nil
 }
 
 func stateName(part int32) string { return fmt.Sprintf("snapshots/shard-%d", part) }
@@ -195,10 +209,14 @@ func (r *run) shard(ctx context.Context, part int32, out chan<- paged) error {
 			if err := f.look(); err != nil {
 				return err
 			}
-			if f.next == nil || f.next.page.Until > fold.Until() {
+			if f.next == nil || f.next.Until > fold.Until() {
 				break
 			}
-			if err := send(*f.next); err != nil {
+			was, err := f.next.whole()
+			if err != nil {
+				return err
+			}
+			if err := send(was); err != nil {
 				return err
 			}
 			f.next = nil
@@ -233,14 +251,14 @@ func (f *feeder) look() error {
 		return err
 	}
 	f.written.pop()
-	p, err := page.Decode(rec.Headers, rec.Value)
+	head, err := page.DecodeHead(rec.Headers, rec.Value)
 	if err != nil {
 		return fmt.Errorf("the page at offset %d: %w", rec.Offset, err)
 	}
-	if p.Part != f.part {
-		return fmt.Errorf("the page at offset %d of partition %d is of partition %d", rec.Offset, f.part, p.Part)
+	if head.Part != f.part {
+		return fmt.Errorf("the page at offset %d of partition %d is of partition %d", rec.Offset, f.part, head.Part)
 	}
-	f.next = &paged{p, rec.Offset}
+	f.next = &told{head, rec}
 	return nil
 }
 
@@ -308,7 +326,7 @@ func (f *feeder) answer() (goesOn bool, err error) {
 		if f.next == nil {
 			return false, nil // what was not written cannot be repeated
 		}
-		end = f.next.page.Registry
+		end = f.next.Registry
 	}
 	err = upTo(f.registry, end, f.fold.Registry)
 	if err == nil {
@@ -337,25 +355,36 @@ func (f *feeder) same(p *page.Page) (paged, error) {
 	if f.next == nil {
 		return paged{}, ErrEnough
 	}
-	was := *f.next
+	was := f.next
 	f.next = nil
 	// The numbers of a detector's epoch go on from those of the one before, and a page names the snapshot that was there then.
-	p.N, p.Snapshot = was.page.N, was.page.Snapshot
+	p.N, p.Snapshot = was.N, was.Snapshot
 	if f.mayDiffer {
-		if p.Until != was.page.Until {
+		if p.Until != was.Until {
 			return paged{}, &Differs{p.Part, p.N, p.Until}
 		}
-		return paged{p, was.offset}, nil
+		return paged{p, was.rec.Offset}, nil
 	}
 	cut, _, err := p.Encode()
-	written, _, err2 := was.page.Encode()
-	if err := errors.Join(err, err2); err != nil {
+	if err != nil {
+		return paged{}, err
+	}
+	if bytes.Equal(cut, was.rec.Value) {
+		return paged{p, was.rec.Offset}, nil
+	}
+	// The same page may have been written by another hand.
+	there, err := was.whole()
+	if err != nil {
+		return paged{}, err
+	}
+	written, _, err := there.page.Encode()
+	if err != nil {
 		return paged{}, err
 	}
 	if !bytes.Equal(cut, written) {
 		return paged{}, &Differs{p.Part, p.N, p.Until}
 	}
-	return was, nil
+	return there, nil
 }
 
 // judge takes the shards' pages in turn, until one of them has no more.
