@@ -141,6 +141,9 @@ func (c *Cohort) sleep(sleep []event.Sleep) {
 
 // Asleep says whether silence is planned at a time, Unix ms.
 func (c *Cohort) Asleep(at int64) bool {
+	if len(c.naps) == 0 {
+		return false
+	}
 	_, in := inWeek(at)
 	for _, n := range c.naps {
 		if n.from <= in && in < n.to {

@@ -30,7 +30,7 @@ type ack struct {
 func (s *State) cut(at, upTo int64) {
 	s.cuts++
 	s.at = max(s.at, at)
-	var t told
+	t := told{slots: s.slots[:0]}
 	blind := false
 	for i := range s.parts {
 		p := &s.parts[i]
@@ -39,6 +39,7 @@ func (s *State) cut(at, upTo int64) {
 		}
 		blind = blind || p.dark
 	}
+	s.slots = t.slots
 	var acks []ack
 	s.registry.upTo(upTo, func(when int64, e event.Registry) {
 		switch body := e.Body.(type) {
@@ -59,6 +60,7 @@ func (s *State) cut(at, upTo int64) {
 	for _, v := range verdicts {
 		s.verdict(at, v, signals)
 	}
+	clear(s.slots) // the pages may go
 }
 
 // take takes the first page of a partition as judged.
@@ -96,7 +98,12 @@ func (t *told) add(p *page.Page) {
 func (s *State) judge(at int64, t *told) ([]event.Verdict, []incident.Signal) {
 	var signals []incident.Signal
 	// All slots of a page end at its cut, as a rule; an instant is judged once, whatever a page holds.
-	slices.SortStableFunc(t.slots, func(a, b page.Slot) int { return int(min(max(a.At-b.At, -1), 1)) })
+	for i := range t.slots {
+		if t.slots[i].At != at {
+			slices.SortStableFunc(t.slots, func(a, b page.Slot) int { return int(min(max(a.At-b.At, -1), 1)) })
+			break
+		}
+	}
 	for len(t.slots) > 0 && t.slots[0].At < at {
 		end := t.slots[0].At
 		n := slices.IndexFunc(t.slots, func(s page.Slot) bool { return s.At != end })

@@ -30,6 +30,8 @@ type State struct {
 	book     *incident.Book
 	pins     []pin
 
+	slots []page.Slot // room for those of a cut
+
 	at     int64  // of the last cut
 	n      uint64 // of the last record
 	cuts   uint64

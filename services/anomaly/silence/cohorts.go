@@ -74,7 +74,7 @@ func (c *Cohorts) gather(slots []page.Slot) {
 			k.place(p)
 		}
 	}
-	slices.SortFunc(c.due, func(a, b *cohort) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(c.due, func(a, b *cohort) int { return strings.Compare(a.name, b.name) })
 }
 
 // begins makes a cohort ready for the slots of an instant.

@@ -68,7 +68,7 @@ func (d *Devices) begin(i int, at int64) bool {
 	if c.Interval != g.interval {
 		d.another(uint32(i+1), c.Interval)
 	}
-	sub, whole := Grid(g.interval)
+	sub, whole := g.slots()
 	if at%sub != 0 {
 		return false
 	}

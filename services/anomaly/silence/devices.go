@@ -305,14 +305,14 @@ func (d *Devices) Members() (n int) {
 	return n
 }
 
-func bySlot(a, b page.Slot) int {
+func bySlot(a, b *page.Slot) int {
 	if a.At != b.At {
 		return cmp.Compare(a.At, b.At)
 	}
-	if by := cmp.Compare(a.Cohort, b.Cohort); by != 0 {
+	if by := strings.Compare(a.Cohort, b.Cohort); by != 0 {
 		return by
 	}
-	return cmp.Compare(a.Region, b.Region)
+	return strings.Compare(a.Region, b.Region)
 }
 
 // inOrder are the groups by cohort and region: slots that are told in their order are as good as sorted.
@@ -331,4 +331,12 @@ func (d *Devices) inOrder() []int32 {
 	return d.order
 }
 
-func sortSlots(s []page.Slot) { slices.SortFunc(s, bySlot) }
+// sortSlots looks first: they are sorted nearly always, and a slot is large.
+func sortSlots(s []page.Slot) {
+	for i := 1; i < len(s); i++ {
+		if bySlot(&s[i-1], &s[i]) > 0 {
+			slices.SortFunc(s, func(a, b page.Slot) int { return bySlot(&a, &b) })
+			return
+		}
+	}
+}

@@ -19,8 +19,20 @@ type group struct {
 	out      bool  // an outage of ours goes on
 	last     bool  // one more slot is to be told, of nobody
 
+	grid           int64 // the interval of which the next two are
+	subSlot, whole int64 // Grid of it
+
 	back []uint32 // to be told with the next slot
 	gone tally    // of those that left
+}
+
+// slots is the Grid of the group's interval.
+func (g *group) slots() (sub, whole int64) {
+	if g.grid != g.interval || g.subSlot == 0 {
+		g.grid = g.interval
+		g.subSlot, g.whole = Grid(g.interval)
+	}
+	return g.subSlot, g.whole
 }
 
 // tally is what happened to devices that were missing.

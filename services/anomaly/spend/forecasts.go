@@ -43,13 +43,23 @@ type cohort struct {
 	since int64
 	calm  uint8  // steps
 	hours uint32 // that it is open
+
+	size size
+}
+
+// size is what a cohort's slots come to, while they are added up.
+type size struct {
+	open    bool
+	devices uint32
+	unsure  bool
 }
 
 // Forecasts knows the usual volumes of the fleet.
 type Forecasts struct {
 	s       Settings
 	cohorts map[string]*cohort
-	names   []string // of cohorts, in order
+	names   []string  // of cohorts, in order
+	sized   []*cohort // only during Sizes
 	metrics int
 	hour    int64
 	step    int64
@@ -97,22 +107,24 @@ func (f *Forecasts) Cut(at int64, volumes []page.Volume) []incident.Signal {
 // is usual is usual for so many devices. Those that were never heard send nothing; who they are is not known while the cohort
 // sleeps, or our own side was out.
 func (f *Forecasts) Sizes(slots []page.Slot) {
-	devices, unsure := map[string]uint32{}, map[string]bool{}
-	var names []string
+	f.sized = f.sized[:0]
 	for i := range slots {
 		s := &slots[i]
-		if _, known := devices[s.Cohort]; !known {
-			names = append(names, s.Cohort)
+		c := f.cohorts[s.Cohort]
+		if c == nil {
+			continue
 		}
-		devices[s.Cohort] += s.Members - min(s.Members, s.Never)
-		unsure[s.Cohort] = unsure[s.Cohort] || s.Ours || s.Asleep > 0
-		if c := f.cohorts[s.Cohort]; c != nil && s.Asleep > 0 {
-			c.sleeps = true
+		if !c.size.open {
+			c.size = size{open: true}
+			f.sized = append(f.sized, c)
 		}
+		c.size.devices += s.Members - min(s.Members, s.Never)
+		c.size.unsure = c.size.unsure || s.Ours || s.Asleep > 0
+		c.sleeps = c.sleeps || s.Asleep > 0
 	}
-	for _, name := range names {
-		c, n := f.cohorts[name], devices[name]
-		if c == nil || n == 0 || n == c.devices || unsure[name] {
+	for _, c := range f.sized {
+		n := c.size.devices
+		if c.size.open = false; n == 0 || n == c.devices || c.size.unsure {
 			continue
 		}
 		if c.devices != 0 {
