@@ -124,7 +124,7 @@ func (f *frame) sayFalse(o *evaluate.Outcome) {
 		for _, m := range t.Devices[:min(len(t.Devices), 5)] {
 			names = append(names, m.ID)
 		}
-		f.say("  false: %s %s, %s, %s to %s: %s %s", t.Kind, t.Cause, aboutWhat(t.Subject), minute(t.Since), endOfIncident(&t.Incident), t.Why, strings.Join(names, " "))
+		f.say("  false: %s %s, %s, %s to %s: %s %s", t.Kind, t.Cause, aboutWhat(t.Subject), minute(t.Since), endOfIncident(&t.Incident), t.Title+"; "+t.Why, strings.Join(names, " "))
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 // leastPeers of a shard, the series itself among them, can be compared.
 const leastPeers = 4
 
+// turnsOthers is how many of its peers' distances count as a series' own, at most: they are like it, not the same.
+const turnsOthers = 10.
+
 // So many peers are what awayTimes is for; of more, the farthest is farther: by the tail of a normal distribution, of
 // which that many weeks have an exponent of besideTail.
 const (
@@ -27,6 +30,7 @@ type crowd struct {
 	watch watch  // of which a departure alone is judged
 	rise  gauge  // how far the median goes in an hour or two
 	lag   float32
+	last  int32 // newest bucket
 	week  week
 }
 
@@ -70,11 +74,16 @@ func (b *Bank) compare() {
 			continue
 		}
 		usual, tails, values := make([]float64, n), tail{}, tail{}
+		turns, rises, rising := 0., 0., 0. // of all: how often they turned, and how fast they usually go
 		for k, p := range peers {
-			of := &b.at(p.i).watch.beside
+			w := &b.at(p.i).watch
+			of := &w.beside
 			usual[k] = float64(of.usual)
+			turns += float64(of.turns)
+			rises += float64(w.rise.usual)
+			rising += float64(w.rise.turns)
 			tails.join(&of.tail, n)
-			values.join(&b.at(p.i).watch.far.tail, n)
+			values.join(&w.far.tail, n)
 		}
 		slices.Sort(usual)
 		// What its peers wander is no departure of one either, however little it was seen to wander itself.
@@ -88,16 +97,20 @@ func (b *Bank) compare() {
 		y := medianOf(middle)
 		calm := b.calm(peers[0].key, median)
 		weeks := b.weeks(toldOf * float64(b.sizes[b.at(peers[0].i).cohort]))
-		limit, far := tails.limit(weeks, distances), values.limit(weeks, distances)
+		limit, far := tails.limit(weeks, turnsMany, distances), values.limit(weeks, turnsMany, distances)
 		for _, p := range peers {
 			e := b.at(p.i)
 			a := &e.watch.beside
+			off := float64(p.off) - median
+			next := a.next(off)
 			a.rests = !calm // a weekend may be another one to each
-			a.vetoed = !e.watch.its(e.watch.y-y, times, least, &e.det, calm) || math.Abs(a.next(float64(p.off)-median)) < limit*max(float64(a.usual), least)
+			a.others = float32(min(turnsOthers, turns-float64(a.turns)))
+			e.watch.rises(off, next+float64(a.slow), times, max(awayLeast, rises/float64(n)), weeks, rising, &e.det, e.last)
+			a.vetoed = !e.watch.its(e.watch.y-y, times, least, &e.det, calm) || math.Abs(next) < limit*max(float64(a.usual), least)
 			was := e.watch.open
-			e.watch.leaving(unlike, &e.watch.beside, times, least, &e.det, e.last, float64(p.off)-median, e.watch.value)
+			e.watch.leaving(unlike, a, times, least, &e.det, e.last, off, e.watch.value)
 			b.untold = b.untold || was != e.watch.open
-			b.confirm(e, float64(p.off)-median, far)
+			b.confirm(e, off, far)
 		}
 		b.together(peers[0].key, median, b.at(peers[n/2].i))
 	}
@@ -107,7 +120,7 @@ func (b *Bank) compare() {
 // peers nothing is known.
 func (b *Bank) rested(e *entry, peers, still int) {
 	w := &e.watch
-	if e.det.n >= weekKnown || e.last-w.from < weekendFlat || !onWeekend(w.from, e.last) || peers >= leastPeers && 2*still >= peers || !w.stuck(&e.det) {
+	if w.lived >= weekKnown || w.states.known(e.last) || e.last-w.from < weekendFlat || !onWeekend(w.from, e.last) || peers >= leastPeers && 2*still >= peers || !w.stuck(&e.det) {
 		return
 	}
 	w.sticks(&e.det, e.last)
@@ -199,6 +212,10 @@ func (b *Bank) together(key uint64, median float64, like *entry) {
 		c.n++
 	}
 	w := &c.watch
+	if c.last > 0 {
+		w.lived = min(w.lived+uint32(max(0, min(lifeGap, b.step-1-c.last))), rowsCap)
+	}
+	c.last = b.step - 1
 	if day := floorDiv(int64(b.step-1)*bucketMS, dayMS); int32(day) != w.from {
 		w.from = int32(day)
 		w.alone.nextDay()
@@ -216,7 +233,7 @@ func (b *Bank) together(key uint64, median float64, like *entry) {
 	if c.rises(median, b.step-1) {
 		w.weeks = 0
 	}
-	a.rests = true
+	a.rests, a.others = true, turnsMany // many have turned, whatever their median did
 	w.leaving(departure, &w.alone, crowdTimes, awayLeast, &d, b.step-1, median, like.watch.value)
 	if w.open&^was != 0 {
 		w.found[departure].usual = float32(like.det.Usual(int64(like.last) * bucketMS))
@@ -224,9 +241,6 @@ func (b *Bank) together(key uint64, median float64, like *entry) {
 	b.untold = b.untold || was != w.open
 	c.week.see(hour, float64(a.fast)-float64(a.slow))
 }
-
-// lagWeight is of the mean that a rise is held against.
-const lagWeight = .04
 
 // rises says whether the median goes as fast as it seldom does: how far it wanders in a day does not matter then, and
 // crowdTimes of it are enough.
@@ -237,7 +251,7 @@ func (c *crowd) rises(median float64, no int32) bool {
 	if c.n < awayLearns || c.watch.is(departure) {
 		return false
 	}
-	high := c.n > warmAlone && c.rise.high(v, crowdTimes, awayLeast, c.watch.weeks, distances)
+	high := c.n > warmAlone && c.rise.high(v, crowdTimes, awayLeast, c.watch.weeks, turnsMany, distances)
 	c.rise.learn(v, awayLeast, float64(c.n-awayLearns+1), distances)
 	return high
 }

@@ -130,16 +130,30 @@ func falsely(kind, devices, weeks int, seed uint64, verbs map[string]int) (incid
 	for range devices {
 		all = append(all, sound[kind].make(rand.New(rand.NewPCG(dice.Uint64(), dice.Uint64()))))
 	}
+	keep, shared := math.Exp(-5./1440), dice.NormFloat64()
+	of := int64(0)
+	return incidentsOf(devices, 7*weeks, 5, dice, verbs, func(i int, at int64) float64 {
+		if at != of {
+			of, shared = at, keep*shared+math.Sqrt(1-keep*keep)*dice.NormFloat64()
+		}
+		return all[i](at, shared)
+	})
+}
+
+// incidentsOf plays a cohort's metric, of which a reading in each few minutes is heard, but for one in thirty, and counts
+// what becomes an incident, by words.
+func incidentsOf(devices, days int, each int64, dice *rand.Rand, verbs map[string]int, value func(i int, at int64) float64) (incidents int) {
 	b, p := NewBank(DefaultSettings(), testNames()), NewPeers(DefaultSettings())
 	metric := []byte("of-it")
-	keep, shared := math.Exp(-5./1440), dice.NormFloat64()
 	open := map[string]int64{}
-	for at := begins; at < begins+int64(weeks)*7*day; at += 5 * minute {
-		shared = keep*shared + math.Sqrt(1-keep*keep)*dice.NormFloat64()
-		for i, next := range all {
-			if v := next(at, shared); dice.Float64() >= .03 {
+	for at := begins; at < begins+int64(days)*day; at += each * minute {
+		for i := range devices {
+			if v := value(i, at); dice.Float64() >= .03 {
 				b.Row(int32(i), uint32(i)+1, 0, metric, at+int64(i), v)
 			}
+		}
+		if (at-begins)%(5*minute) != 0 {
+			continue
 		}
 		for _, s := range p.Cut(at+5*minute, b.Tick(at+5*minute)) {
 			key := s.Subject.Device

@@ -12,7 +12,7 @@ import (
 )
 
 // form of a snapshot; another constant of the detector is another form.
-const form = 6
+const form = 7
 
 // codec writes fields, or reads them: one list serves both.
 type codec struct {
@@ -126,7 +126,9 @@ func (w *watch) fields(c codec) {
 	}
 	c.uint8(&w.open, &w.told, &w.fresh)
 	c.float64(&w.value, &w.y)
-	c.uint32(&w.run, &w.longest, &w.absence)
+	c.uint32(&w.run, &w.longest, &w.absence, &w.lived)
+	w.states.fields(c)
+	w.bounds.fields(c)
 	c.bool(&w.counts)
 	c.float64(&w.weeks)
 	w.runs.fields(c)
@@ -138,9 +140,11 @@ func (w *watch) fields(c codec) {
 	c.float32(&w.place.fast, &w.place.slow, &w.place.usual)
 	for _, a := range []*apart{&w.alone, &w.beside} {
 		c.float32(&a.fast, &a.slow, &a.crest)
+		c.uint16(&a.turns)
 		c.uint8(&a.up, &a.down)
 		c.bool(&a.drifts)
 	}
+	w.rise.fields(c)
 	for _, g := range []*gauge{&w.swings, &w.rates, &w.far, &w.alone.gauge, &w.beside.gauge} {
 		g.fields(c)
 	}
@@ -261,6 +265,7 @@ func (b *Bank) fields(c codec) {
 		(*v).week.fields(c)
 		(*v).rise.fields(c)
 		c.float32(&(*v).lag)
+		c.int32(&(*v).last)
 	})
 	made := c.len(int(b.made), mostSeries)
 	for i := 0; i < made && c.ok(); i++ {

@@ -12,7 +12,8 @@ const (
 	tailFirst   = .02  // of the buckets begin a stretch, before it is known
 	tailSeldom  = .002 // and at least
 	usualOf     = .73  // the usual distance, as a gauge learns it, of a normal distribution of which the standard deviation is 1
-	seldomLeast = 2.   // logarithm of the stretches between two incidents, at least
+	turnsMany   = 1e6
+	seldomLeast = 2. // logarithm of the stretches between two incidents, at least
 )
 
 // shape of what is held against a tail: from where on it is one, and the mean excess that is taken for granted; normal
@@ -61,11 +62,12 @@ func (t *tail) learn(z, weight float64, of shape) {
 }
 
 // limit is the distance, in usual ones, that is reached once in so many weeks, given as their logarithm: by the generalised
-// Pareto tail that has the excesses' moments, and at least by a normal distribution.
-func (t *tail) limit(weeks float64, of shape) float64 {
+// Pareto tail that has the excesses' moments, and at least by a normal distribution whose usual distance is as well known
+// as from so many turns: Student's.
+func (t *tail) limit(weeks, turns float64, of shape) float64 {
 	far, least := max(seldomLeast, weeks+logarithm(max(float64(t.begins), tailSeldom)*weekBuckets)), 0.
 	if of.normal {
-		least = math.Sqrt(float64(of.from*of.from*usualOf*usualOf)+2*far) / usualOf
+		least = math.Sqrt(student(float64(of.from*of.from*usualOf*usualOf), far, turns)) / usualOf
 	}
 	mean, square := of.excess, tailEven*of.excess*of.excess
 	if t.n > 0 {
@@ -77,6 +79,17 @@ func (t *tail) limit(weeks float64, of shape) float64 {
 		return max(least, of.from+float64(mean*far))
 	}
 	return max(least, of.from+float64(mean*(1-bent)*(exponential(float64(bent*far))-1))/bent)
+}
+
+// student is the square of the distance that is reached e^far times as seldom as that with the square from, both in
+// standard deviations, where these are known from so many distances. The density is followed, as far out it is of a normal
+// distribution: from + 2 far is what many distances come to.
+func student(from, far, turns float64) float64 {
+	if turns >= turnsMany {
+		return from + 2*far
+	}
+	turns = max(1, turns)
+	return turns * (float64((1+from/turns)*exponential(2*far/(turns+1))) - 1)
 }
 
 // join adds one of so many peers' tails: they know sooner than each of them how far one goes.

@@ -26,12 +26,13 @@ const (
 	warmTold   = 432   // a day and a half, for a value of the Detector, and for what is unlike its peers
 	warmAlone  = 1_152 // for a departure that no peers can be asked about
 
-	flatLeast   = 12 // buckets
-	flatLonger  = 3  // times the longest stretch so far
-	stateLonger = 4  // of what mostly stays as it is
-	stateBelow  = .5 // share of buckets that change
-	flatOften   = .9 // share of buckets that change, below which a series is often the same: its stretches are learnt for longer
-	flatChance  = 23 // -ln of the chance of such a stretch
+	flatLeast   = 12  // buckets
+	flatLonger  = 3   // times the longest stretch so far
+	stateLonger = 4   // of what mostly stays as it is
+	stateBelow  = .5  // share of buckets that change
+	flatOften   = .9  // share of buckets that change, below which a series is often the same: its stretches are learnt for longer
+	farthest    = 50. // exponent of what is never reached
+	flatChance  = 23  // -ln of the chance of such a stretch
 
 	swingWeight = .1
 	swingTimes  = 3.
@@ -44,6 +45,7 @@ const (
 	awayLeast   = .009
 	awayLearns  = 288     // buckets: a day, until when the time of day is not known
 	weekKnown   = 8 * 288 // buckets, until when a weekend is not known
+	lifeGap     = 72      // buckets of a gap that count as time in which a series was seen
 	weekendAsks = 36      // buckets, three hours, until on the first one it is seen whether its peers go, too
 	weekendFlat = 144     // half a day, for what is flat: nobody is there to move it
 	awayStays   = 4       // of eight buckets: what a bucket or two do is no departure
@@ -83,9 +85,9 @@ type gauge struct {
 }
 
 // high says whether v, times times the usual or the least, stands out, and is farther than it goes once in so many weeks.
-func (g *gauge) high(v, times, least, weeks float64, of shape) bool {
+func (g *gauge) high(v, times, least, weeks, turns float64, of shape) bool {
 	usual := max(float64(g.usual), least)
-	return v > times*usual && v > memoryMore*float64(g.memory) && v > g.tail.limit(weeks, of)*usual
+	return v > times*usual && v > memoryMore*float64(g.memory) && v > g.tail.limit(weeks, turns, of)*usual
 }
 
 // low says whether v is back.
@@ -113,11 +115,11 @@ func (g *gauge) nextDay() {
 func (g *gauge) adopt(v float64) { g.usual, g.memory, g.today = float32(v), float32(v), 0 }
 
 // judge says from when on v stands out, if it does.
-func (g *gauge) judge(v, times, least, weeks float64, of shape, no int32) (since int32, high bool) {
+func (g *gauge) judge(v, times, least, weeks, turns float64, of shape, no int32) (since int32, high bool) {
 	if v < times/3*max(float64(g.usual), least) || g.near == 0 { // not before it was first looked at
 		g.near = no
 	}
-	return g.near + 1, g.high(v, times, least, weeks, of)
+	return g.near + 1, g.high(v, times, least, weeks, turns, of)
 }
 
 // apart is how far a series is from its place.
@@ -125,11 +127,16 @@ type apart struct {
 	gauge
 	fast, slow float32
 	crest      float32 // the farthest, of what is open
+	turns      uint16  // how often it went from one side of its place to the other: so many distances were seen
+	others     float32 // of peers, that count as its own
 	drifts     bool
 	vetoed     bool  // nothing begins in this bucket, for a reason that lies elsewhere
 	rests      bool  // nothing begins on a weekend, until one is known
 	up, down   uint8 // of the last eight buckets, those that are above, or below, by half of what stands out
 }
+
+// knows is from how many distances the usual one is known.
+func (a *apart) knows() float64 { return float64(a.turns) + float64(a.others) }
 
 // stays says whether a distance is not the work of a bucket or two.
 func (a *apart) stays() bool {
@@ -178,7 +185,7 @@ type hint struct {
 func (w *watch) confirm(no int32, off, times float64, d *Detector) {
 	h, v := &w.hint, math.Abs(off)
 	if d.n > warmLevel {
-		if h.no == no && !w.far.high(v, times, awayLeast, w.weeks, distances) {
+		if h.no == no && !w.far.high(v, times, awayLeast, w.weeks, turnsMany, distances) {
 			*h = hint{}
 		}
 		w.far.learn(v, awayLeast, float64(d.n-warmLevel), distances)
@@ -202,12 +209,15 @@ type watch struct {
 	open, told, fresh uint8 // bits by kind; fresh: opened since it was told
 
 	weeks   float64 // logarithm of those in which one such series and kind may be told once
+	lived   uint32  // buckets since the first, of a gap lifeGap at most
 	value   float64 // of the newest bucket
 	y       float64
 	run     uint32 // buckets of the same value
 	longest uint32
 	changes float32 // share of buckets that change
 	from    int32   // first bucket of the run
+	bounds  bounds
+	states  states
 
 	swing, often, seldom float32 // rows a bucket: lately, and usually
 	swings, rates, far   gauge
@@ -219,6 +229,7 @@ type watch struct {
 	off           float32 // of the newest bucket from what the Detector expected
 	place         place
 	alone, beside apart // from its place, and from its place beside its peers
+	rise          rise  // of the distance from its peers
 }
 
 func (w *watch) is(k kind) bool { return w.open&(1<<k) != 0 }
@@ -246,15 +257,21 @@ func strength(v, times, least float64) float64 {
 // look judges a closed bucket, which the Detector has seen already. last is the series' bucket before, 0 if there is none.
 func (w *watch) look(d *Detector, b *bucket, last int32, score, y, threshold float64, wears bool) {
 	at, x := int64(b.no)*bucketMS, b.mean()
+	if last > 0 {
+		w.lived = min(w.lived+uint32(max(0, min(lifeGap, b.no-last))), rowsCap)
+	}
+	w.states.see(b)
 	if floorDiv(at, dayMS) != floorDiv(int64(last)*bucketMS, dayMS) {
 		w.swings.nextDay()
 		w.alone.nextDay()
 		w.beside.nextDay()
+		w.rise.nextDay()
 		w.rates.nextDay()
 		w.far.nextDay()
 	}
 	switch {
 	case d.n <= warmTold:
+	case score >= threshold && !w.is(unusual) && w.states.known(b.no):
 	case score >= threshold && !w.is(unusual):
 		w.hint = hint{no: b.no, score: float32(score), value: float32(x), usual: float32(d.Usual(at)), off: float32(y - d.expected(at))}
 	case score >= threshold:
@@ -286,13 +303,14 @@ func (w *watch) flatLine(d *Detector, b *bucket, x float64) {
 		w.run++
 	} else {
 		w.longest = max(w.longest, w.run)
-		w.runs.learn(min(float64(w.run), w.runs.limit(w.weeks, stretches)), 0, stretches)
+		w.runs.learn(min(float64(w.run), w.runs.limit(w.weeks, turnsMany, stretches)), 0, stretches)
 		if w.is(flat) {
 			w.end(flat, b.no)
 		}
 		w.run, w.from = 0, b.no
 	}
-	if w.stuck(d) && !(d.n < weekKnown && onWeekend(w.from, b.no)) {
+	w.bounds.see(float32(x), same)
+	if w.stuck(d) && !(w.lived < weekKnown && onWeekend(w.from, b.no)) && !(w.bounded(x) && b.no-w.from < boundFlat) {
 		w.sticks(d, b.no)
 	}
 	if w.run < flatLeast {
@@ -311,7 +329,18 @@ func (w *watch) stuck(d *Detector) bool {
 		stays = 1 - float64(w.changes)/2
 	}
 	return !w.is(flat) && d.n > warm && w.run >= flatLeast && w.run >= longer*w.longest &&
-		float64(w.run)*-logarithm(max(.05, stays)) >= flatChance && float64(w.run) > w.runs.limit(w.weeks, stretches)
+		float64(w.run)*-logarithm(max(.05, stays)) >= flatChance && float64(w.run) > w.runs.limit(w.weeks, turnsMany, stretches) && float64(w.run) > w.held(d)
+}
+
+// held is how long it may say the same: of what changes by chance, so often as it was seen to change so far.
+func (w *watch) held(d *Detector) float64 {
+	most := min(float64(d.n), 1/scaleWeight)
+	turns := most * float64(w.changes)
+	if w.stays() {
+		turns /= 2
+	}
+	far := w.weeks + logarithm(max(turns, 1)/most*weekBuckets)
+	return most * (exponential(min(farthest, far/max(turns, 1))) - 1)
 }
 
 // longer is how many times its longest stretch the next has to be.
@@ -333,7 +362,7 @@ func (w *watch) stays() bool { return w.changes < stateBelow }
 func (w *watch) swinging(d *Detector, b *bucket, x, y float64) {
 	g := min(math.Abs(y-w.y), swingCap*max(float64(w.swings.usual), swingLeast))
 	w.swing += float32(float64(swingWeight * (g - float64(w.swing))))
-	if (w.stays() || w.counts) && !w.is(noise) {
+	if (w.stays() || w.counts || w.states.known(b.no)) && !w.is(noise) {
 		return // a switch that is thrown more often is no noise, and of a counter's steps rows that are lost make some
 	}
 	w.gauge(noise, &w.swings, float64(w.swing), swingTimes, swingLeast, true, d, b.no, x)
@@ -341,10 +370,14 @@ func (w *watch) swinging(d *Detector, b *bucket, x, y float64) {
 
 // leaving judges the distance e of a series from where it is expected, by itself or beside its peers.
 func (w *watch) leaving(k kind, a *apart, times, least float64, d *Detector, no int32, e, x float64) {
+	above := a.fast > a.slow
 	a.fast += float32(float64(awayWeight * (e - float64(a.fast))))
 	if d.n < awayLearns {
 		a.slow = a.fast
 		return
+	}
+	if above != (a.fast > a.slow) && a.turns < math.MaxUint16 {
+		a.turns++
 	}
 	off := math.Abs(float64(a.fast) - float64(a.slow))
 	side, half := e-float64(a.slow), times/2*max(float64(a.usual), least)
@@ -355,9 +388,9 @@ func (w *watch) leaving(k kind, a *apart, times, least float64, d *Detector, no 
 		a.down |= 1
 	}
 	was := w.is(k)
-	weekend := d.n < weekKnown && onWeekend(a.near+1, no)
-	begins := !(a.rests && weekend && ofWeekend(a.near+1, no)) && a.stays() && !a.vetoed
-	if k == unlike && !was && weekend && begins && no-a.near <= weekendAsks && d.n > warmTold && a.high(off, times, least, w.weeks, distances) {
+	weekend := w.lived < weekKnown && onWeekend(a.near+1, no)
+	begins := !(a.rests && weekend && ofWeekend(a.near+1, no)) && a.stays() && !a.vetoed && !w.states.known(no)
+	if k == unlike && !was && weekend && begins && no-a.near <= weekendAsks && d.n > warmTold && a.high(off, times, least, w.weeks, a.knows(), distances) {
 		return // not learned either: what is told late must not have become usual
 	}
 	adopted := w.gauge(k, &a.gauge, off, times, least, begins, d, no, x)
@@ -398,20 +431,23 @@ func (w *watch) coming(d *Detector, b *bucket, gap int32) {
 
 // gauge opens and closes a kind by a gauge, or lets the gauge learn. What goes on for too long is adopted as usual.
 func (w *watch) gauge(k kind, g *gauge, v, times, least float64, stays bool, d *Detector, no int32, x float64) (adopted bool) {
-	warm, n, of := uint32(warmRates), float64(d.n), distances
+	warm, n, of, turns := uint32(warmRates), float64(d.n), distances, turnsMany
 	switch k {
 	case noise:
 		warm, of = warmSwings, swings
 	case rate:
 		of = paces
 	case departure:
-		warm, n = warmAlone, n-awayLearns+1
+		warm, n, turns = warmAlone, n-awayLearns+1, w.alone.knows()
 	case unlike:
-		warm, n = warmTold, n-awayLearns+1
+		warm, n, turns = warmTold, n-awayLearns+1, w.beside.knows()
+		if w.leapt(no) {
+			turns = turnsMany
+		}
 	}
 	since, high := int32(0), false
 	if !w.is(k) {
-		since, high = g.judge(v, times, least, w.weeks, of, no)
+		since, high = g.judge(v, times, least, w.weeks, turns, of, no)
 	}
 	switch f := &w.found[k]; {
 	case high && stays && d.n > warm:

@@ -75,3 +75,30 @@ func TestWhoLeavesForTheFirstWeekendBeforeItsPeersIsNotTold(t *testing.T) {
 		t.Errorf("%v", n)
 	}
 }
+
+// A series of which there is a reading each half hour knows its weekend after the first one, as any other does.
+func TestAFirstWeekendIsCountedInTimeAndNotInReadings(t *testing.T) {
+	const second = saturday + 7*day
+	for _, lasts := range []int64{9 * hour, 30 * hour} {
+		told := 0
+		dice := rand.New(rand.NewPCG(9, 9))
+		b := NewBank(DefaultSettings(), testNames())
+		for at := begins; at < second+lasts; at += 30 * minute {
+			for d := range int32(2) {
+				v := 50 + float64(d) + dice.NormFloat64()
+				if d == 1 && at >= second+2*hour {
+					v = 50
+				}
+				b.Row(d, uint32(d)+1, 0, []byte("of-it"), at+int64(d), v)
+			}
+			for _, f := range b.Tick(at + 5*minute) {
+				if f.Kind == "flat-line" && !f.Over {
+					told++
+				}
+			}
+		}
+		if want := map[int64]int{9 * hour: 0, 30 * hour: 1}[lasts]; told != want {
+			t.Errorf("a flat line of the second Saturday is told %d times within %d hours", told, lasts/hour)
+		}
+	}
+}
