@@ -87,6 +87,7 @@ type Gone struct {
 	Part  uint8  // of an arm's failure: 0 control, 1 treated; 2 and 3 the same, of who failed before it began or was heard
 	Runs  uint32 // of missed intervals, from which Phi was learnt
 	More  uint32 // intervals by which these went on after their first
+	Gaps  uint32 // between two signs of life, of which Runs were more than one interval
 }
 
 // Arm is what became of one stratum of a stage's devices in this shard by the end of a tick of its rollout. It is told when

@@ -230,7 +230,7 @@ func (w *writer) slot(s *Slot) {
 }
 
 func (w *writer) gone(g *Gone) {
-	t := w.begin(10)
+	t := w.begin(11)
 	w.text(&t, "ID", g.ID)
 	w.uint(&t, "No", uint64(g.No))
 	w.int(&t, "Since", g.Since)
@@ -241,6 +241,7 @@ func (w *writer) gone(g *Gone) {
 	w.uint(&t, "Part", uint64(g.Part))
 	w.uint(&t, "Runs", uint64(g.Runs))
 	w.uint(&t, "More", uint64(g.More))
+	w.uint(&t, "Gaps", uint64(g.Gaps))
 	w.end(t)
 }
 

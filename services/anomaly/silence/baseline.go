@@ -55,7 +55,6 @@ const (
 type limits struct {
 	h     float64
 	alpha float64
-	weeks float64 // whole slots in a week
 }
 
 func (s *Settings) limits(interval int64) limits {
@@ -64,7 +63,6 @@ func (s *Settings) limits(interval int64) limits {
 	return limits{
 		h:     max(5, math.Log(float64(slots*3_000)/s.False)),
 		alpha: min(1e-4, float64(.04*s.False)/float64(1_000*slots)),
-		weeks: slots,
 	}
 }
 

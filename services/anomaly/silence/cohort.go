@@ -60,8 +60,9 @@ type lost struct {
 	phi   uint32
 	runs  uint32 // from which phi was learnt, and by how much they went on
 	more  uint32
-	waits int64 // ms decided since then: what an outage of ours hides is not counted
-	learn int   // slots that had taught the baseline by then
+	gaps  uint32 // of which these runs were some
+	waits int64  // ms decided since then: what an outage of ours hides is not counted
+	learn int    // slots that had taught the baseline by then
 }
 
 // sums are a look at a cohort, over shards and regions of which something is known.
@@ -129,7 +130,7 @@ func (c *cohort) meet(p *page.Slot) {
 		}
 		c.gone[i] = lost{
 			Member: event.Member{ID: g.ID, No: g.No, Since: g.Since, Marks: uint8(g.Marks)},
-			at:     p.At, every: max(g.Every, 1_000), phi: g.Phi, runs: g.Runs, more: g.More, learn: c.b.k,
+			at:     p.At, every: max(g.Every, 1_000), phi: g.Phi, runs: g.Runs, more: g.More, gaps: g.Gaps, learn: c.b.k,
 		}
 	}
 	c.back.returned = plus(c.back.returned, p.Returned)
@@ -170,7 +171,7 @@ func (c *cohort) look(s *Settings) {
 	case n == 0:
 		c.v = verdict{}
 	case c.now.members < few:
-		c.v = verdict{fires: c.overdue(s, l)}
+		c.v = verdict{fires: c.overdue(s)}
 	default:
 		c.v = c.b.look(u, n, l, c.in != none)
 	}
@@ -190,23 +191,29 @@ func (c *cohort) look(s *Settings) {
 // few devices are no cohort: with losses that come in bursts, no test of their sum is both fast and quiet.
 const few = 5
 
-// overdue says whether a device of a cohort of few is silent for longer than its own losses explain. F false incidents are borne
-// in 1,000 weeks, and R runs of losses begin in a week, so a run may be taken for a silence with a chance of F/1000R. Once in a
-// device's life as many are borne again, half of these at its first run, a sixth at the second: each makes the next better known.
-func (c *cohort) overdue(s *Settings, l limits) bool {
+// overdue says whether a device of a cohort of few is silent for longer than its own losses explain.
+func (c *cohort) overdue(s *Settings) bool {
 	each := s.False / float64(1_000*float64(c.now.members))
 	for i := range c.gone {
 		g := &c.gone[i]
 		if page.Marks(g.Marks)&page.MarkNever != 0 {
 			continue
 		}
-		had := float64(g.runs)
-		k := borne(float64(g.more), had, float64(each*(10/l.weeks+1/float64((had+1)*(had+2)))))
-		if s.Missed*g.every+g.waits >= max(k, s.Missed+1)*g.every {
+		if s.Missed*g.every+g.waits >= max(g.bears(each), s.Missed+1)*g.every {
 			return true
 		}
 	}
 	return false
+}
+
+// bears is how many intervals of silence the device's own losses explain. F false incidents are borne in 1,000 weeks, and R runs
+// of losses begin in a week, as many as are predicted of the device, so a run may be taken for a silence with a chance of F/1000R:
+// each is F/1000. Once in a device's life as many are borne again, half of these at its first run, a sixth at the second: each
+// makes the next better known.
+func (g *lost) bears(each float64) int64 {
+	had := float64(g.runs)
+	week := float64(begins(had, float64(g.gaps))*weekMS) / float64(g.every)
+	return borne(float64(g.more), had, float64(each*float64(1/week+1/float64((had+1)*(had+2)))))
 }
 
 const (

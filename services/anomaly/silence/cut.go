@@ -194,7 +194,7 @@ func (d *Devices) end(i int) page.Slot {
 	for _, i := range d.first(s.gone, page.MaxDevices) {
 		v, dev := &d.devices[i], d.c.Device(i)
 		v.set(named)
-		s.Gone = append(s.Gone, page.Gone{ID: strings.Clone(dev.ID), No: dev.No, Since: v.last, Marks: v.marks(&d.s), Every: int64(v.every), Phi: v.phi(), Runs: uint32(v.runs), More: uint32(v.more)})
+		s.Gone = append(s.Gone, page.Gone{ID: strings.Clone(dev.ID), No: dev.No, Since: v.last, Marks: v.marks(&d.s), Every: int64(v.every), Phi: v.phi(), Runs: uint32(v.runs), More: uint32(v.more), Gaps: v.gaps})
 	}
 	return s.Slot
 }

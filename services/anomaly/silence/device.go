@@ -6,7 +6,7 @@ import (
 	"muster.dev/services/anomaly/page"
 )
 
-// device is what is kept of one device: 32 bytes, of a million of them.
+// device is what is kept of one device: 40 bytes, of a million of them.
 type device struct {
 	last    int64   // ms: its last sign of life; before the first one, when it joined
 	slow    float32 // dBm: the signal that is usual for it
@@ -18,6 +18,7 @@ type device struct {
 	flags   flags
 	runs    uint16 // runs of missed intervals that it had
 	more    uint16 // intervals by which runs went on after their first
+	gaps    uint32 // between two signs of life, of which so many were runs; of those without one no more than countGaps says
 }
 
 type flags uint16
@@ -76,12 +77,16 @@ func (v *device) gap(gap, told int64) {
 	if n := v.probation(); n > 0 {
 		v.watch(n - 1)
 	}
-	if missed := (gap+every/2)/every - 1; missed >= 1 && missed <= outage {
+	missed := (gap+every/2)/every - 1
+	if missed >= 1 && missed <= outage {
 		v.runs++
 		v.more += uint16(missed - 1)
 		if v.runs >= 1_000 || v.more >= 60_000 {
-			v.runs, v.more = v.runs/2, v.more/2
+			v.runs, v.more, v.gaps = v.runs/2, v.more/2, v.gaps/2
 		}
+	}
+	if missed <= outage && v.gaps < countGaps(v.runs) {
+		v.gaps++
 	}
 	like := 0
 	switch {

@@ -14,8 +14,8 @@ import (
 	"muster.dev/services/anomaly/state"
 )
 
-func TestADeviceTakes32Bytes(t *testing.T) {
-	if n := unsafe.Sizeof(device{}); n != 32 {
+func TestADeviceTakes40Bytes(t *testing.T) {
+	if n := unsafe.Sizeof(device{}); n != 40 {
 		t.Errorf("a device takes %d bytes", n)
 	}
 }

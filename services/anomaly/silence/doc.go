@@ -1,6 +1,6 @@
 // Package silence tells which cohorts have fallen silent, since when, and why.
 //
-// It has two parts, both pure folds in event time. Devices lives in a shard: it keeps 32 bytes a device, and at the end
+// It has two parts, both pure folds in event time. Devices lives in a shard: it keeps 40 bytes a device, and at the end
 // of each slot of a cohort says how many of its devices should have been heard, and were not. A sign of life is a record
 // on the log, telemetry or events, and nothing that a transport does by itself. Cohorts lives in the judge: it adds up
 // what the shards said, compares each cohort with its own past, and finds what silences have in common.

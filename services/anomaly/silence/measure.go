@@ -20,6 +20,7 @@ type Cell struct {
 	Burst    float64 // mean number of intervals for which loss goes on; 1 and less: each message has its own luck
 	Silent   float64 // share of the devices that falls silent; 0: nothing happens, and every incident is false
 	Drain    float64 // share that falls silent each hour instead
+	After    int64   // intervals of its life after which that begins, or up to 100 later; 0 is 400
 	Shards   int     // 0 is one
 	Calm     bool    // without reboots, and without stalls of the pipeline
 	Life     int     // weeks that a cohort lives in which nothing happens; 0 is ten
@@ -49,16 +50,19 @@ func (r Result) String() string {
 	if r.Silent > 0 || r.Drain > 0 {
 		what = fmt.Sprintf("%d of %d found, delay median %.2f, p95 %.2f, most %.2f", r.Found, r.Events, r.Median, r.P95, r.Max)
 	}
-	return fmt.Sprintf("n %5d, loss %2.0f %% %-12s silent %3.0f %% drain %.0f %%/h: %s", r.Devices, 100*r.Loss, kind+",", 100*r.Silent, 100*r.Drain, what)
+	return fmt.Sprintf("n %5d, loss %4.3g %% %-12s silent %3.0f %% drain %.0f %%/h after %d: %s", r.Devices, 100*r.Loss, kind+",", 100*r.Silent, 100*r.Drain, r.After, what)
 }
 
 // Measure plays a cohort's life through Devices and Cohorts, and counts. Without a silence it lasts weeks, in lives of ten
-// each, the first minutes of each included. With one, each of weeks lives has one, after a day and a half.
+// each, the first minutes of each included. With one, each of weeks lives has one, after a day and a half unless the cell says when.
 func Measure(cell Cell, weeks int, seed uint64) Result {
 	if cell.Interval == 0 {
 		cell.Interval = 5 * minute
 	}
 	cell.Shards = max(cell.Shards, 1)
+	if cell.After <= 0 {
+		cell.After = 400
+	}
 	if cell.Life <= 0 {
 		cell.Life = 10
 	}
@@ -199,10 +203,10 @@ func (w *world) enrol() {
 	}
 }
 
-// silence chooses whom it befalls, and when: 400 to 500 intervals after the begin, for 48 intervals, or as long as a drain takes.
+// silence chooses whom it befalls, and when, for 48 intervals, or as long as a drain takes.
 func (w *world) silence() {
 	i := w.cell.Interval
-	w.from = w.begin + 400*i + w.r.Int64N(100*i)
+	w.from = w.begin + w.cell.After*i + w.r.Int64N(100*i)
 	w.until = w.from + 48*i
 	if w.cell.Drain > 0 {
 		w.until = w.from + 600*i

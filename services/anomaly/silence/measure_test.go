@@ -27,6 +27,7 @@ func TestMeasured(t *testing.T) {
 	if !*eval {
 		return
 	}
+	alone(t)
 	for _, n := range []int{5, 50, 1, 5_000} {
 		for _, loss := range []float64{.05, .2} {
 			for _, burst := range []float64{1, 4} {
@@ -54,6 +55,21 @@ func TestMeasured(t *testing.T) {
 					t.Log(Measure(Cell{Devices: n, Loss: loss, Burst: burst, Drain: .02}, lives/5+1, 9_005))
 				}
 			}
+		}
+	}
+}
+
+// alone measures one device: how its losses begin and run is learnt, and rare bursts are what may be learnt wrong.
+func alone(t *testing.T) {
+	for _, c := range []Cell{
+		{}, {Loss: .01}, {Loss: .05}, {Loss: .15}, {Loss: .05, Burst: 4}, {Loss: .2, Burst: 4},
+		{Loss: .0002, Burst: 4}, {Loss: .0005, Burst: 4}, {Loss: .002, Burst: 4},
+	} {
+		c.Devices = 1
+		t.Log(Measure(c, 2_000, 9_007))
+		for _, c.After = range []int64{400, 2_000, 8_000} {
+			c.Silent = 1
+			t.Log(Measure(c, 100, 9_008))
 		}
 	}
 }

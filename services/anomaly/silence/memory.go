@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	form       = 2
+	form       = 3
 	mostGroups = 1 << 24
 )
 
@@ -113,11 +113,12 @@ func (v *device) write(w *state.Writer) {
 	w.U16(uint16(v.flags))
 	w.U16(v.runs)
 	w.U16(v.more)
+	w.U32(v.gaps)
 }
 
 func readDevice(r *state.Reader) device {
 	return device{
 		last: r.I64(), slow: math.Float32frombits(r.U32()), every: max(1_000, r.U32()), group: r.U32(), fast: int16(r.U16()),
-		power: r.U16(), updated: r.U16(), flags: flags(r.U16()), runs: r.U16(), more: r.U16(),
+		power: r.U16(), updated: r.U16(), flags: flags(r.U16()), runs: r.U16(), more: r.U16(), gaps: r.U32(),
 	}
 }

@@ -15,7 +15,20 @@ var kinds = [2]kind{{1, 9}, {7, 3}}
 
 const (
 	leastOn = .05 // chance that a run goes on, however many did not: a reboot may follow on one
+
+	// How often runs begin is believed as if a quarter of one had been seen in two gaps and a half: a tenth is the mean, and
+	// one who never has any is soon believed not to have many.
+	priorRuns, priorGaps = .25, 2.5
+	// Of a device that has few runs, this many gaps count, and so many more for each run.
+	mostGaps, gapsPerRun = 3_000, 100
 )
+
+// countGaps is how many gaps between two signs of life are counted at most, of a device that had so many runs. One that is rare is
+// not told from one that is rarer: of runs so rare nobody knows how long they are, either.
+func countGaps(runs uint16) uint32 { return mostGaps + gapsPerRun*uint32(runs) }
+
+// begins is the predicted share of gaps that are runs, of a device that had so many runs in so many gaps.
+func begins(runs, gaps float64) float64 { return (runs + priorRuns) / (max(gaps, runs) + priorGaps) }
 
 // borne is how many intervals of silence losses explain: the least k so that a run goes on for more with less than a chance, of a
 // device whose runs went on in so many cases and ended in others. A silence beyond an outage's length is no loss of messages:

@@ -9,7 +9,7 @@ import (
 
 const (
 	mostCohorts = 1 << 24
-	cohortsForm = 4
+	cohortsForm = 5
 )
 
 // Snapshot writes what was learnt.
@@ -230,10 +230,11 @@ func (l *lost) write(w *state.Writer) {
 	w.U32(l.phi)
 	w.U32(l.runs)
 	w.U32(l.more)
+	w.U32(l.gaps)
 	w.I64(l.waits)
 	w.Int(int64(l.learn))
 }
 
 func readLost(r *state.Reader) lost {
-	return lost{Member: event.Member{ID: r.Text(), No: r.U32(), Since: r.I64(), Marks: r.U8()}, at: r.I64(), every: max(1_000, r.I64()), phi: r.U32(), runs: r.U32(), more: r.U32(), waits: r.I64(), learn: int(r.Int())}
+	return lost{Member: event.Member{ID: r.Text(), No: r.U32(), Since: r.I64(), Marks: r.U8()}, at: r.I64(), every: max(1_000, r.I64()), phi: r.U32(), runs: r.U32(), more: r.U32(), gaps: r.U32(), waits: r.I64(), learn: int(r.Int())}
 }
