@@ -146,7 +146,7 @@ func (c *crowd) measure() {
 	day := math.Sin(float64(c.at) / float64((24 * time.Hour).Milliseconds()) * 2 * math.Pi)
 	for i := range c.values {
 		c.builder.Reset()
-		c.builder.SetKey(1, c.rng.Uint64N(1<<30))
+		c.builder.SetKey(1, uint64(c.at/1_000))
 		c.builder.SetFirmware("1.4.2")
 		for m := range c.metrics {
 			c.builder.SetScaled(c.at, fmt.Sprintf("metric_%d", m), 2_000+int64(300*day)+int64(40*c.rng.NormFloat64()), 2)

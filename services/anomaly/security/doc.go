@@ -1,5 +1,5 @@
 // Package security turns what the log shows of identities in the wrong hands into incidents: clones (gateways' signs
-// that one identity is used as two), knocking (revoked devices that go on trying, and refused attempts at the registry)
+// that one identity is used as two, and messages whose numbers are two sequences), knocking (revoked devices that go on trying, and refused attempts at the registry)
 // and bursts of enrolments.
 //
 // Watch is the part of a shard. It adds up what it sees to one page.Sign for each minute and cause. Judge is the judge's

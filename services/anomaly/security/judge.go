@@ -194,13 +194,13 @@ func (j *Judge) clone(x *suspect, at int64, turned bool, out []incident.Signal) 
 	strong, turns := x.strong.lastHour(), x.turns.busy()
 	is := strong >= j.set.CloneSigns || turns >= j.set.CloneTurns && !x.shared
 	if x.open { // it lasts as long as there are signs
-		is = strong > 0 || turns > 2
+		is = x.strong.busy() > 0 || turns > 2
 	}
 	if turns == 0 {
 		x.shared = false
 	}
 	severity := event.SeverityCritical
-	why := "Two devices use one identity: what the gateways saw in the last two hours fits no single device. Revoke the identity, and enrol the right device anew."
+	why := "Two devices use one identity: what was seen in the last two hours fits no single device. Revoke the identity, and enrol the right device anew."
 	if strong < j.set.CloneSigns {
 		severity = event.SeverityWarning
 		why = "Messages of one identity come from two addresses in turns, and have not always done so. Two devices may use it, or its network has got a second way to us."

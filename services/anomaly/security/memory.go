@@ -6,10 +6,12 @@ import (
 	"muster.dev/services/anomaly/state"
 )
 
+const judgeForm = 1
+
 // Snapshot writes the state.
 func (j *Judge) Snapshot(to io.Writer) error {
 	w := state.NewWriter(to)
-	w.Head("security.judge", version)
+	w.Head("security.judge", judgeForm)
 	w.I64(j.slot)
 	w.Uint(j.over)
 	w.Len(len(j.suspects))
@@ -64,7 +66,7 @@ func readCause(r *state.Reader) cause { return cause{r.Bool(), r.Bool(), r.I64()
 // Restore reads a state that Snapshot wrote. After an error the state is to be thrown away.
 func (j *Judge) Restore(from io.Reader) error {
 	r := state.NewReader(from)
-	r.Head("security.judge", version)
+	r.Head("security.judge", judgeForm)
 	*j = *NewJudge(j.set)
 	j.slot, j.over = r.I64(), r.Uint()
 	last := ""

@@ -37,6 +37,7 @@ type Watch struct {
 	enrolled []page.Sign
 	gateways []gateway // in order of name
 	turns    []uint64  // bits, of each device: it was at two addresses in turns when it was new
+	seqs     sequences // of messages
 	unread   uint64    // signs that are none
 	over     uint64    // what no room was for
 }
@@ -168,13 +169,14 @@ func (w *Watch) Tick(until int64) []page.Sign {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.ID, b.ID), strings.Compare(a.Cohort, b.Cohort), strings.Compare(a.Detail, b.Detail))
 	})
 	w.clones, w.knocks, w.enrolled = nil, nil, nil
+	w.seqs.expire(until)
 	return out
 }
 
 // Snapshot writes the state.
 func (w *Watch) Snapshot(to io.Writer) error {
 	out := state.NewWriter(to)
-	out.Head("security.watch", version)
+	out.Head("security.watch", watchForm)
 	out.Uint(w.unread)
 	out.Uint(w.over)
 	for _, list := range [][]page.Sign{w.clones, w.knocks, w.enrolled} {
@@ -193,10 +195,14 @@ func (w *Watch) Snapshot(to io.Writer) error {
 	for _, word := range w.turns {
 		out.U64(word)
 	}
+	w.seqs.write(out)
 	return out.Flush()
 }
 
-const version = 1
+const (
+	watchForm   = 2
+	mostDevices = math.MaxInt32
+)
 
 func writeSign(w *state.Writer, s *page.Sign) {
 	w.Text(s.Kind)
@@ -215,7 +221,7 @@ func readSign(r *state.Reader) page.Sign {
 // Restore reads a state that Snapshot wrote. After an error the state is to be thrown away.
 func (w *Watch) Restore(from io.Reader) error {
 	in := state.NewReader(from)
-	in.Head("security.watch", version)
+	in.Head("security.watch", watchForm)
 	*w = *NewWatch(w.census, w.set)
 	w.unread, w.over = in.Uint(), in.Uint()
 	for _, list := range []*[]page.Sign{&w.clones, &w.knocks, &w.enrolled} {
@@ -236,11 +242,12 @@ func (w *Watch) Restore(from io.Reader) error {
 		}
 		w.gateways = append(w.gateways, g)
 	}
-	for range in.Len(math.MaxInt32 / 64) {
+	for range in.Len(mostDevices / 64) {
 		w.turns = append(w.turns, in.U64())
 		if in.Err() != nil {
 			return in.Err()
 		}
 	}
+	w.seqs = readSequences(in)
 	return in.Err()
 }

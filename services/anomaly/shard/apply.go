@@ -120,6 +120,9 @@ func (s *State) readings(i, cohort int32, h *held) {
 		return
 	}
 	b := &s.batch
+	if n := len(b.Times); b.Keyed && n > 0 && !s.set.Off.Security {
+		s.watch.Message(i, h.at, b.Boot, b.Seq, b.Times[n-1])
+	}
 	s.runs(i, h.at, b.Firmware)
 	if !s.set.Off.Spend {
 		s.count(cohort, 0, "", b.Values, len(h.value))

@@ -97,7 +97,7 @@ func (c *crowd) measure() {
 	c.values = c.values[:0]
 	for range 64 {
 		c.builder.Reset()
-		c.builder.SetKey(7, c.rng.Uint64N(1<<30))
+		c.builder.SetKey(7, uint64(c.at/1_000))
 		c.builder.SetFirmware("2.4.1")
 		for m := range 10 {
 			c.builder.SetScaled(c.at, fmt.Sprintf("metric_%d", m), 2_000+c.rng.Int64N(500), 2)

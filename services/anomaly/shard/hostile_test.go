@@ -190,3 +190,55 @@ func TestADeviceGivesNoSignOfAClone(t *testing.T) {
 		t.Errorf("%+v, %+v", told, s.Counts())
 	}
 }
+
+// Two devices under one identity are seen by their messages' numbers: device 0 is two, 1 restarts, 2 has no numbers, and of 3 the
+// second's messages come late, out of a store.
+func TestTwoSequencesOfOneIdentityAreASign(t *testing.T) {
+	in := logs(t, 0, 1)
+	ids := in.enrol(t0, "one", "", 15*minute, 4)
+	in.marks(t0, t0+3*hour, 5_000, "gw")
+	say := func(at, newest int64, id string, boot uint32, seq int64) {
+		in.builder.Reset()
+		if id != ids[2] {
+			in.builder.SetKey(boot, uint64(seq))
+		}
+		in.builder.SetFloat(newest-minute, "temp_c", 20)
+		in.builder.SetFloat(newest, "temp_c", 21)
+		value, err := in.builder.AppendTo(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.put(Telemetry, Heard{Time: at, Key: []byte(id), Value: value})
+	}
+	for k := range int64(11) {
+		at := t0 + minute + k*15*minute
+		for i, id := range ids {
+			boot := uint32(1)
+			if i == 1 {
+				boot = uint32(k / 4)
+			}
+			say(at, at, id, boot, k)
+		}
+		other := at + 7*minute
+		say(other, other, ids[0], 2, k)
+		say(other, other, ids[2], 2, k)
+		say(other, other-hour, ids[3], 2, k)
+	}
+	in.sorted()
+	var told []page.Sign
+	for _, p := range in.all(fresh(t, 0, 1, DefaultSettings())) {
+		for _, g := range p.Signs {
+			if g.Kind == "clone" {
+				told = append(told, g)
+			}
+		}
+	}
+	if len(told) < 5 || told[0].At > t0+45*minute {
+		t.Errorf("%+v", told)
+	}
+	for _, g := range told {
+		if g.ID != ids[0] || g.Detail != "two-sequences" {
+			t.Errorf("%+v", g)
+		}
+	}
+}
