@@ -17,7 +17,7 @@ import (
 )
 
 // version counts the changes of what a detector makes of the same settings.
-const version = 3
+const version = 4
 
 // Settings are all constants that decide what is told. They are in each snapshot, and their hash in each record.
 type Settings struct {
