@@ -73,12 +73,12 @@ func (b *Bank) compare() {
 			}
 			continue
 		}
-		usual, tails, values := make([]float64, n), tail{}, tail{}
+		usual, grains, tails, values := make([]float64, n), make([]float64, n), tail{}, tail{}
 		turns, rises, rising := 0., 0., 0. // of all: how often they turned, and how fast they usually go
 		for k, p := range peers {
 			w := &b.at(p.i).watch
 			of := &w.beside
-			usual[k] = float64(of.usual)
+			usual[k], grains[k] = float64(of.usual), b.at(p.i).det.grain.of(awayLeast)
 			turns += float64(of.turns)
 			rises += float64(w.rise.usual)
 			rising += float64(w.rise.turns)
@@ -87,7 +87,8 @@ func (b *Bank) compare() {
 		}
 		slices.Sort(usual)
 		// What its peers wander is no departure of one either, however little it was seen to wander itself.
-		least := max(awayLeast, usual[n/2])
+		floor := medianOf(grains)
+		least := max(floor, usual[n/2])
 		times := awayTimes * math.Sqrt(1+logarithm(max(1, float64(n)/besidePeers))/besideTail)
 		median := (float64(peers[(n-1)/2].off) + float64(peers[n/2].off)) / 2
 		middle := make([]float64, n)
@@ -95,7 +96,7 @@ func (b *Bank) compare() {
 			middle[k] = b.at(p.i).watch.y
 		}
 		y := medianOf(middle)
-		calm := b.calm(peers[0].key, median)
+		calm := b.calm(peers[0].key, median, floor)
 		weeks := b.weeks(toldOf * float64(b.sizes[b.at(peers[0].i).cohort]))
 		limit, far := tails.limit(weeks, turnsMany, distances), values.limit(weeks, turnsMany, distances)
 		for _, p := range peers {
@@ -103,16 +104,17 @@ func (b *Bank) compare() {
 			a := &e.watch.beside
 			off := float64(p.off) - median
 			next := a.next(off)
-			a.rests = !calm // a weekend may be another one to each
+			least := max(least, e.det.grain.of(awayLeast)) // who seldom moves is no reason to shout among those who do
+			a.rests = !calm                                // a weekend may be another one to each
 			a.others = float32(min(turnsOthers, turns-float64(a.turns)))
-			e.watch.rises(off, next+float64(a.slow), times, max(awayLeast, rises/float64(n)), weeks, rising, &e.det, e.last)
+			e.watch.rises(off, next+float64(a.slow), times, max(floor, e.det.grain.of(awayLeast), rises/float64(n)), weeks, rising, &e.det, e.last)
 			a.vetoed = !e.watch.its(e.watch.y-y, times, least, &e.det, calm) || math.Abs(next) < limit*max(float64(a.usual), least)
 			was := e.watch.open
 			e.watch.leaving(unlike, a, times, least, &e.det, e.last, off, e.watch.value)
 			b.untold = b.untold || was != e.watch.open
 			b.confirm(e, off, far)
 		}
-		b.together(peers[0].key, median, b.at(peers[n/2].i))
+		b.together(peers[0].key, median, floor, b.at(peers[n/2].i))
 	}
 }
 
@@ -127,14 +129,14 @@ func (b *Bank) rested(e *entry, peers, still int) {
 	b.untold = true
 }
 
-// calm says whether a crowd's median is as near to its place as it usually is.
-func (b *Bank) calm(key uint64, median float64) bool {
+// calm says whether a crowd's median is as near to its place as it usually is, floor at least.
+func (b *Bank) calm(key uint64, median, floor float64) bool {
 	c := b.crowds[key]
 	if c == nil || c.n < warmTold || c.watch.is(departure) {
 		return false
 	}
 	a := &c.watch.alone
-	return math.Abs(a.next(median)) < distances.from*max(float64(a.usual), awayLeast)
+	return math.Abs(a.next(median)) < distances.from*max(float64(a.usual), floor)
 }
 
 // confirm asks for a value that goes as far as its peers' seldom do.
@@ -201,8 +203,8 @@ func medianOf(all []float64) float64 {
 	return all[len(all)/2]
 }
 
-// together judges the median; like is the series at it.
-func (b *Bank) together(key uint64, median float64, like *entry) {
+// together judges the median; floor is that of most of its series, and like is the series at it.
+func (b *Bank) together(key uint64, median, floor float64, like *entry) {
 	c := b.crowds[key]
 	if c == nil {
 		c = &crowd{}
@@ -225,16 +227,16 @@ func (b *Bank) together(key uint64, median float64, like *entry) {
 	d := Detector{n: c.n}
 	w.weeks = b.weeks(float64(b.sizes[like.cohort]) / float64(b.groups[key].series))
 	a, hour := &w.alone, (b.step-1)/hourBuckets
-	if away := a.next(median); !w.is(departure) && math.Abs(away) > crowdTimes/3*max(float64(a.usual), awayLeast) && c.week.knows(hour, away) {
+	if away := a.next(median); !w.is(departure) && math.Abs(away) > crowdTimes/3*max(float64(a.usual), floor) && c.week.knows(hour, away) {
 		a.fast = float32(away + float64(a.slow)) // and nothing is learned of it
 		c.week.see(hour, away)
 		return
 	}
-	if c.rises(median, b.step-1) {
+	if c.rises(median, floor, b.step-1) {
 		w.weeks = 0
 	}
 	a.rests, a.others = true, turnsMany // many have turned, whatever their median did
-	w.leaving(departure, &w.alone, crowdTimes, awayLeast, &d, b.step-1, median, like.watch.value)
+	w.leaving(departure, &w.alone, crowdTimes, floor, &d, b.step-1, median, like.watch.value)
 	if w.open&^was != 0 {
 		w.found[departure].usual = float32(like.det.Usual(int64(like.last) * bucketMS))
 	}
@@ -244,15 +246,15 @@ func (b *Bank) together(key uint64, median float64, like *entry) {
 
 // rises says whether the median goes as fast as it seldom does: how far it wanders in a day does not matter then, and
 // crowdTimes of it are enough.
-func (c *crowd) rises(median float64, no int32) bool {
+func (c *crowd) rises(median, floor float64, no int32) bool {
 	a := &c.watch.alone
 	c.lag += float32(float64(max(lagWeight, 1/float64(c.n)) * (median - float64(c.lag))))
 	v := math.Abs(float64(a.fast) + float64(awayWeight*(median-float64(a.fast))) - float64(c.lag))
 	if c.n < awayLearns || c.watch.is(departure) {
 		return false
 	}
-	high := c.n > warmAlone && c.rise.high(v, crowdTimes, awayLeast, c.watch.weeks, turnsMany, distances)
-	c.rise.learn(v, awayLeast, float64(c.n-awayLearns+1), distances)
+	high := c.n > warmAlone && c.rise.high(v, crowdTimes, floor, c.watch.weeks, turnsMany, distances)
+	c.rise.learn(v, floor, float64(c.n-awayLearns+1), distances)
 	return high
 }
 

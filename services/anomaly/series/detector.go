@@ -15,7 +15,7 @@ const (
 	usualWeight = .0005 // of a feature's mean and variance
 	valueWeight = .02   // the same for the row's own value: what was usual in about the last 50 rows
 	valuePart   = .45   // of its surprise: alone it marks a chart and is below what an incident takes
-	zFloor      = .03   // least standard deviation of a feature: a series that never moved is no reason to shout
+	zFloor      = .03   // least standard deviation of a feature, by its grain: a series that never moved is no reason to shout
 	rareWeight  = .0005 // of the step of a feature's rare value
 	rareShare   = .98   // quantile that is rare
 	rareFirst   = 2.
@@ -53,6 +53,7 @@ type Detector struct {
 	day        int64
 
 	byLevel, byValue, byRest feature
+	grain                    grain
 
 	n     uint32 // rows, at most rowsCap
 	quiet uint8  // rows since the last alarm, at most restRows
@@ -81,6 +82,8 @@ func (d *Detector) row(at int64, x float64) (score, y float64) {
 	n := float64(d.n)
 	d.scale += float64(max(scaleWeight, 1/n) * (math.Abs(x) - d.scale))
 	y = asinh(x / (d.scale + 1e-9))
+	d.grain.step(x, d.scale, d.levelVar, n)
+	floor := d.grain.of(zFloor)
 	if d.n == 1 {
 		d.level = y
 	}
@@ -93,11 +96,11 @@ func (d *Detector) row(at int64, x float64) (score, y float64) {
 
 	d.level += float64(levelWeight * (y - d.level))
 	// A row that leaps and a level that moves are two sides of one thing: they are not added up.
-	surprise := max(d.byLevel.step(d.level, n, usualWeight), float64(valuePart*d.byValue.step(x/(d.scale+1e-9), n, valueWeight)))
+	surprise := max(d.byLevel.step(d.level, n, usualWeight, floor), float64(valuePart*d.byValue.step(x/(d.scale+1e-9), n, valueWeight, floor)))
 	if d.n <= warmLevel {
 		surprise = 0
 	}
-	if s := d.byRest.step(r, n, usualWeight); d.n > warmRest {
+	if s := d.byRest.step(r, n, usualWeight, floor); d.n > warmRest {
 		surprise += float64(d.seasonal() * s)
 	}
 	return d.alarm(at, bin, surprise), y
@@ -177,12 +180,13 @@ type feature struct {
 	excess, count  float32 // beyond it: sum and number
 }
 
-// step gives the surprise of v: how many mean excesses it lies beyond what is rare. Its mean and variance move by weight.
-func (f *feature) step(v, n, weight float64) float64 {
+// step gives the surprise of v: how many mean excesses it lies beyond what is rare. Its mean and variance move by weight;
+// floor is the least standard deviation.
+func (f *feature) step(v, n, weight, floor float64) float64 {
 	w := max(weight, 1/n)
 	mean, variance, rare := float64(f.mean), float64(f.variance), float64(f.rare)
 	off := v - mean
-	z := math.Abs(off) / math.Sqrt(variance+float64(zFloor*zFloor))
+	z := math.Abs(off) / math.Sqrt(variance+float64(floor*floor))
 	f.mean = float32(mean + float64(w*off))
 	f.variance = float32(float64((1 - w) * (variance + float64(w*float64(off*off)))))
 	if n == 1 {

@@ -82,6 +82,21 @@ var sound = []struct {
 			return on
 		}
 	}},
+	{"mains", func(d *rand.Rand) func(int64, float64) float64 {
+		return func(int64, float64) float64 { return math.Round(100*(50+.02*d.NormFloat64())) / 100 }
+	}},
+	{"air", func(d *rand.Rand) func(int64, float64) float64 {
+		w := wanders(d, 1013+d.NormFloat64(), .3, 600)
+		return func(at int64, s float64) float64 { return tenth(w(at, s) + 4*s + .2*d.NormFloat64()) }
+	}},
+	{"kelvin", func(d *rand.Rand) func(int64, float64) float64 {
+		w := wanders(d, 293+.5*d.NormFloat64(), .4, 360)
+		return func(at int64, s float64) float64 { return tenth(w(at, s) + 2*sunny(at) + .2*d.NormFloat64()) }
+	}},
+	{"volts", func(d *rand.Rand) func(int64, float64) float64 {
+		w := wanders(d, 230+d.NormFloat64(), .8, 120)
+		return func(at int64, s float64) float64 { return tenth(w(at, s) + .5*s) }
+	}},
 	{"saw", func(d *rand.Rand) func(int64, float64) float64 {
 		x := 100 * d.Float64()
 		return func(int64, float64) float64 {

@@ -12,7 +12,7 @@ import (
 )
 
 // form of a snapshot; another constant of the detector is another form.
-const form = 7
+const form = 8
 
 // codec writes fields, or reads them: one list serves both.
 type codec struct {
@@ -108,7 +108,8 @@ func (d *Detector) fields(c codec) {
 	for _, f := range []*feature{&d.byLevel, &d.byValue, &d.byRest} {
 		c.float32(&f.mean, &f.variance, &f.rare, &f.excess, &f.count)
 	}
-	c.float64(&d.peak, &d.hold)
+	c.float64(&d.peak, &d.hold, &d.grain.last)
+	c.float32(&d.grain.share)
 	c.int64(&d.day)
 	c.uint32(&d.n)
 	c.uint8(&d.quiet)

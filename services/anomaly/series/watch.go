@@ -183,12 +183,12 @@ type hint struct {
 // confirm takes how far a bucket is from where its series, and its peers, let it be expected. A value that the Detector
 // tells is one to speak of when another within an hour is as far away, and its peers are not.
 func (w *watch) confirm(no int32, off, times float64, d *Detector) {
-	h, v := &w.hint, math.Abs(off)
+	h, v, least := &w.hint, math.Abs(off), d.grain.of(awayLeast)
 	if d.n > warmLevel {
-		if h.no == no && !w.far.high(v, times, awayLeast, w.weeks, turnsMany, distances) {
+		if h.no == no && !w.far.high(v, times, least, w.weeks, turnsMany, distances) {
 			*h = hint{}
 		}
-		w.far.learn(v, awayLeast, float64(d.n-warmLevel), distances)
+		w.far.learn(v, least, float64(d.n-warmLevel), distances)
 	}
 	switch {
 	case h.no == 0 || w.is(unusual):
@@ -287,7 +287,7 @@ func (w *watch) look(d *Detector, b *bucket, last int32, score, y, threshold flo
 	w.off = float32(e)
 	if !wears {
 		w.alone.rests = true
-		w.leaving(departure, &w.alone, awayTimes, awayLeast, d, b.no, e, x)
+		w.leaving(departure, &w.alone, awayTimes, d.grain.of(awayLeast), d, b.no, e, x)
 	}
 	if last > 0 {
 		w.coming(d, b, b.no-last)
@@ -360,12 +360,13 @@ func (w *watch) sticks(d *Detector, no int32) {
 func (w *watch) stays() bool { return w.changes < stateBelow }
 
 func (w *watch) swinging(d *Detector, b *bucket, x, y float64) {
-	g := min(math.Abs(y-w.y), swingCap*max(float64(w.swings.usual), swingLeast))
+	least := d.grain.of(swingLeast)
+	g := min(math.Abs(y-w.y), swingCap*max(float64(w.swings.usual), least))
 	w.swing += float32(float64(swingWeight * (g - float64(w.swing))))
 	if (w.stays() || w.counts || w.states.known(b.no)) && !w.is(noise) {
 		return // a switch that is thrown more often is no noise, and of a counter's steps rows that are lost make some
 	}
-	w.gauge(noise, &w.swings, float64(w.swing), swingTimes, swingLeast, true, d, b.no, x)
+	w.gauge(noise, &w.swings, float64(w.swing), swingTimes, least, true, d, b.no, x)
 }
 
 // leaving judges the distance e of a series from where it is expected, by itself or beside its peers.
