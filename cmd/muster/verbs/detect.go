@@ -23,7 +23,7 @@ func detect(f *frame) *cobra.Command {
 		Long: "Prints timestamp,value,score: 0 is usual, 1 could not be less so. A score uses its row and those before it, never a later one.\n" +
 			"Times are RFC 3339, YYYY-MM-DD hh:mm:ss in UTC (without seconds, or the day alone, too), or Unix milliseconds. A value that is missing\n" +
 			"(empty, NaN, NA, N/A, null, None) has no score. The service opens incidents at " + incidentScore + "; a chart may mark less.\n" +
-			"Flat lines, drifts and rates, which the service tells beside it, are in no score.",
+			"A flat line is in no score: it is named on standard error when it is over. Jumps, drifts, swings and rates, which the service tells beside it, are not looked for.",
 		Example: "  muster detect --csv ec2_cpu_utilization_24ae8d.csv > scored.csv\n  muster detect --csv - --json < temperature.csv",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +44,9 @@ func detect(f *frame) *cobra.Command {
 				out = &rowsAsJSON{out: f.Out}
 			}
 			watched := &watchedWriter{Writer: out}
-			err := series.CSV(in, watched, series.DefaultLimits())
+			err := series.CSV(in, watched, series.DefaultLimits(), func(l series.Flat) {
+				f.say("flat line: %s from %s to %s, for longer than ever before; the scores do not show it", l.Value, l.From, l.Until)
+			})
 			switch {
 			case watched.err != nil:
 				return fmt.Errorf("writing to standard output: %w", watched.err)

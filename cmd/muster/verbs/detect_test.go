@@ -49,7 +49,7 @@ func TestEachNumberThatIsReadComesAsJSON(t *testing.T) {
 	numbers := map[string]string{"1.50": "1.50", "-2e3": "-2e3", ".5": "0.5", "+5": "5", "1.": "1", "05": "5", "0x1p3": "8", "1e-400": "1e-400", ".1e-400": "0"}
 	for text, want := range numbers {
 		var out bytes.Buffer
-		if err := series.CSV(strings.NewReader("timestamp,value\n2026-11-20 00:00:00,"+text+"\n"), &rowsAsJSON{out: &out}, series.DefaultLimits()); err != nil {
+		if err := series.CSV(strings.NewReader("timestamp,value\n2026-11-20 00:00:00,"+text+"\n"), &rowsAsJSON{out: &out}, series.DefaultLimits(), nil); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 		if line := `{"timestamp":"2026-11-20 00:00:00","value":` + want + `,"score":0}` + "\n"; out.String() != line {

@@ -326,7 +326,10 @@ const toldOf = 4
 
 // weeks is the logarithm of the weeks in which one of so many series and kinds may be told falsely once, so that all of
 // them together keep to the budget.
-func (b *Bank) weeks(of float64) float64 { return logarithm(1000 / b.s.False * max(1, of)) }
+func (b *Bank) weeks(of float64) float64 { return budgeted(b.s.False, of) }
+
+// budgeted is weeks with so many false incidents borne in 1,000.
+func budgeted(falsely, of float64) float64 { return logarithm(1000 / falsely * max(1, of)) }
 
 // setGroup keeps a group, or forgets one without series of which nothing is left to tell.
 func (b *Bank) setGroup(key uint64, g group) {

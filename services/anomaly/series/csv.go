@@ -24,23 +24,27 @@ func DefaultLimits() Limits { return Limits{Line: 4096} }
 // and those before it. A header may name the two columns anywhere in the line; without one they are the first two.
 // A timestamp is RFC 3339, YYYY-MM-DD hh:mm:ss (UTC; the seconds or the time may be left out), or Unix milliseconds.
 // Where a value is missing (empty, NaN, NA, N/A, null, None), so is the score, and the Detector does not see the row.
-// Memory does not grow with the file.
+// Memory does not grow with the file. Flat lines are in no score; flat, if there is one, is given each when it is over, or
+// the file is.
 //
 // An error names the line; the rows before it are written.
-func CSV(r io.Reader, w io.Writer, l Limits) error {
+func CSV(r io.Reader, w io.Writer, l Limits, flat func(Flat)) error {
 	out := bufio.NewWriter(w)
 	_, _ = out.WriteString("timestamp,value,score\n") // an error of a bufio.Writer stays until Flush
 	var d Detector
+	still := recorded{each: flat}
 	var line []byte
 	err := readRows(r, l, func(row csvRow) error {
 		line = append(append(line[:0], row.time...), ',')
 		line = append(append(line, row.text...), ',')
 		if !row.missing {
 			line = strconv.AppendFloat(line, d.Row(row.at, row.value), 'f', -1, 64)
+			still.row(&d, &row)
 		}
 		_, err := out.Write(append(line, '\n'))
 		return err
 	})
+	still.end()
 	return errors.Join(err, out.Flush())
 }
 

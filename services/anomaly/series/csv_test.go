@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 
 func csvOf(in string) (string, error) {
 	var out bytes.Buffer
-	err := CSV(strings.NewReader(in), &out, Limits{Line: 64})
+	err := CSV(strings.NewReader(in), &out, Limits{Line: 64}, nil)
 	return out.String(), err
 }
 
@@ -75,10 +76,10 @@ func TestAFileThatCannotBeReadIsToldByItsLine(t *testing.T) {
 		}
 	}
 	broken := errors.New("the disk is away")
-	if err := CSV(iotest.ErrReader(broken), io.Discard, DefaultLimits()); !errors.Is(err, broken) {
+	if err := CSV(iotest.ErrReader(broken), io.Discard, DefaultLimits(), nil); !errors.Is(err, broken) {
 		t.Error(err)
 	}
-	if err := CSV(strings.NewReader(good), failing{broken}, DefaultLimits()); !errors.Is(err, broken) {
+	if err := CSV(strings.NewReader(good), failing{broken}, DefaultLimits(), nil); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 }
@@ -295,4 +296,33 @@ func FuzzSnapshots(f *testing.F) {
 			p.Cut(begins, nil)
 		}
 	})
+}
+
+func TestAFlatLineOfAFileIsNamed(t *testing.T) {
+	dice := rand.New(rand.NewPCG(1, 1))
+	var in strings.Builder
+	for i := range int64(24 * 30) {
+		v := 100 + 40*math.Sin(float64(i)/24*2*math.Pi) + 4*dice.NormFloat64()
+		if i >= 500 && i < 548 || i >= 700 {
+			v = 79.828
+		}
+		fmt.Fprintf(&in, "%d,%.3f\n", begins+i*hour, v)
+	}
+	for name, of := range map[string]struct {
+		in   string
+		want []Flat
+	}{
+		"one, and a shorter one": {in.String(), []Flat{
+			{strconv.FormatInt(begins+500*hour, 10), strconv.FormatInt(begins+547*hour, 10), "79.828"},
+		}},
+		"none": {strings.Join(strings.SplitAfter(in.String(), "\n")[:500], ""), nil},
+		"one that goes on": {strings.Join(strings.SplitAfter(in.String(), "\n")[:530], ""), []Flat{
+			{strconv.FormatInt(begins+500*hour, 10), strconv.FormatInt(begins+529*hour, 10), "79.828"},
+		}},
+	} {
+		var got []Flat
+		if err := CSV(strings.NewReader(of.in), io.Discard, Limits{Line: 64}, func(f Flat) { got = append(got, f) }); err != nil || !slices.Equal(got, of.want) {
+			t.Errorf("%s: %v (%v)", name, got, err)
+		}
+	}
 }

@@ -4,7 +4,7 @@
 // A Detector judges one series row by row. It looks at three things: the level, the value beside the last few dozen, and
 // what is left of it when the time of day is taken away, this only as far as the time of day explains anything. Each is
 // held against its own usual scatter and against its own rare values; what comes each day at the same time is remembered;
-// after an alarm it takes more to alarm again. The same constants serve all series. CSV runs it over a file.
+// after an alarm it takes more to alarm again. The same constants serve all series. CSV runs it over a file, and names what is flat.
 //
 // A Bank holds the detectors of one shard: rows gather in buckets of five minutes of event time, whose mean is a row of
 // the Detector. Beside it a series is watched for what a mean does not show, and, where a shard has peers of it, held

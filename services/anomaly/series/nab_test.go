@@ -74,7 +74,7 @@ func TestTheScorerSaysWhatTheBenchmarksOwnSays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := CSV(in, out, DefaultLimits()); err != nil {
+		if err := CSV(in, out, DefaultLimits(), nil); err != nil {
 			t.Fatal(s.Name, err)
 		}
 		if err := out.Close(); err != nil {

@@ -257,9 +257,7 @@ func strength(v, times, least float64) float64 {
 // look judges a closed bucket, which the Detector has seen already. last is the series' bucket before, 0 if there is none.
 func (w *watch) look(d *Detector, b *bucket, last int32, score, y, threshold float64, wears bool) {
 	at, x := int64(b.no)*bucketMS, b.mean()
-	if last > 0 {
-		w.lived = min(w.lived+uint32(max(0, min(lifeGap, b.no-last))), rowsCap)
-	}
+	w.lives(last, b.no)
 	w.states.see(b)
 	if floorDiv(at, dayMS) != floorDiv(int64(last)*bucketMS, dayMS) {
 		w.swings.nextDay()
@@ -293,6 +291,13 @@ func (w *watch) look(d *Detector, b *bucket, last int32, score, y, threshold flo
 		w.coming(d, b, b.no-last)
 	}
 	w.value, w.y = x, y
+}
+
+// lives takes the time from bucket last, 0 if there was none, to another.
+func (w *watch) lives(last, no int32) {
+	if last > 0 {
+		w.lived = min(w.lived+uint32(max(0, min(lifeGap, no-last))), rowsCap)
+	}
 }
 
 func (w *watch) flatLine(d *Detector, b *bucket, x float64) {
