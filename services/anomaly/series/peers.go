@@ -12,7 +12,7 @@ import (
 
 const (
 	settleMS   = 2 * bucketMS // before one device is told: its peers may follow
-	settleInfo = 6 * bucketMS // where it is no more than an unusual value
+	settleInfo = 6 * bucketMS // where it is no more than an unusual value, or its peers are in other shards
 	togetherMS = int64(3_600_000)
 
 	fewSeries  = 3   // below them there are no peers
@@ -58,6 +58,7 @@ type item struct {
 	score, value, usual int64
 	peers               uint32 // series in the device's shard
 	dear                bool   // an incident of costs tells it
+	along               bool   // its peers in other shards go the same way
 }
 
 // suspect is a device with findings.
@@ -172,7 +173,7 @@ func (p *Peers) crowd(at int64, group pairOf, f *page.Finding) {
 	}
 	c.moved += f.Reporting
 	if c.moved == f.Reporting || f.Score > c.by.score || f.Score == c.by.score && f.Value < c.by.value {
-		c.by = item{f.Metric, f.Kind, f.At, at, f.Score, f.Value, f.Usual, f.Reporting, false}
+		c.by = item{f.Metric, f.Kind, f.At, at, f.Score, f.Value, f.Usual, f.Reporting, false, false}
 	}
 }
 
@@ -246,7 +247,7 @@ func (p *Peers) take(at int64, f *page.Finding) {
 			p.suspects[key] = d
 		}
 		d.no = f.No
-		d.items = slices.Insert(d.items, place, item{f.Metric, f.Kind, f.At, at, f.Score, f.Value, f.Usual, f.Reporting, false})
+		d.items = slices.Insert(d.items, place, item{f.Metric, f.Kind, f.At, at, f.Score, f.Value, f.Usual, f.Reporting, false, false})
 		p.explain(f.Cohort, d.items[place:place+1])
 		p.items++
 	}
@@ -293,9 +294,10 @@ func (p *Peers) together(out []incident.Signal, at int64, group pairOf, devices 
 		fresh, live = fresh+counts, live+lives
 	}
 	was := c.many
+	moved := p.along(group, c, devices)
 	n := float64(fresh)
 	most := series >= fewSeries && (n >= max(fewSeries, togetherAt*series) || n >= max(muchSeries, series/100))
-	if float64(c.moved) >= movedAt*series && series >= fewSeries {
+	if c.moved > 0 && float64(moved) >= movedAt*series && series >= fewSeries {
 		most, since = true, min(since, c.by.since)
 	}
 	switch {
@@ -320,6 +322,76 @@ func (p *Peers) together(out []incident.Signal, at int64, group pairOf, devices 
 	return out
 }
 
+// along marks whom its shard has no peers for, and who leaves as many of those in other shards do; it stays so until that
+// is over. It gives how many series the medians that have moved are of, with those who left as they did.
+func (p *Peers) along(group pairOf, c *company, devices map[pairOf]struct{}) (moved uint32) {
+	var went [2]struct{ all, alone []int64 } // when, by way
+	each := func(do func(id string, i *item, way int)) {
+		for _, id := range c.members {
+			items := p.suspects[pairOf{group.cohort, id}].items
+			for k := range items {
+				if i := &items[k]; i.metric == group.name && i.departs() {
+					do(id, i, i.upward())
+				}
+			}
+		}
+	}
+	each(func(_ string, i *item, way int) {
+		w := &went[way]
+		if w.all = append(w.all, i.since); !i.weather() {
+			w.alone = append(w.alone, i.since)
+		}
+	})
+	for k := range went {
+		slices.Sort(went[k].all)
+		slices.Sort(went[k].alone)
+	}
+	crowd := func(way int, since, within int64) uint32 {
+		if c.moved == 0 || !c.by.departs() || c.by.upward() != way || max(c.by.since-since, since-c.by.since) > within {
+			return 0
+		}
+		return c.moved
+	}
+	least := max(fewSeries, togetherAt*float64(max(int(c.series), len(c.members))))
+	each(func(id string, i *item, way int) {
+		w, within := went[way], i.within()
+		if !i.weather() && !i.along && float64(max(near(w.all, i.since, within), near(w.alone, i.since, within)+crowd(way, i.since, within))) >= least {
+			i.along = true
+			devices[pairOf{group.cohort, id}] = struct{}{}
+		}
+	})
+	if moved = c.moved; moved > 0 && c.by.departs() {
+		moved += near(went[c.by.upward()].alone, c.by.since, c.by.within())
+	}
+	return moved
+}
+
+// near is how many instants of a list, in order, are within so much of another.
+func near(when []int64, at, within int64) uint32 {
+	from, _ := slices.BinarySearch(when, at-within)
+	until, _ := slices.BinarySearch(when, at+within+1)
+	return uint32(until - from)
+}
+
+// departs says whether a series has left its own place, whatever its peers do.
+func (i item) departs() bool { return i.kind == "jump" || i.kind == "drift" }
+
+// upward is 1 for who rises.
+func (i item) upward() int {
+	if _, up := i.way(); up {
+		return 1
+	}
+	return 0
+}
+
+// within is in what time others leave who leave together: nobody knows to the hour when a drift began.
+func (i item) within() int64 {
+	if i.kind == "drift" {
+		return joinMS
+	}
+	return togetherMS
+}
+
 // anyAlike says whether several findings of one kind begin at the same time.
 func anyAlike(begun map[string][]int64) bool {
 	for _, when := range begun {
@@ -335,7 +407,7 @@ func anyAlike(begun map[string][]int64) bool {
 
 // weather is a series that moves, and is not said to be unlike its peers where these could be asked.
 func (i item) weather() bool {
-	return (i.kind == "jump" || i.kind == "drift") && i.peers >= leastPeers
+	return i.departs() && i.peers >= leastPeers
 }
 
 // paced says whether a rate is the device's own: more than one of its metrics comes at another. Its interval was changed,
@@ -349,7 +421,7 @@ func (d *suspect) paced(i item) bool {
 // own are the findings that are a device's own: not shared by its peers.
 func (p *Peers) own(cohort string, d *suspect) (own []item) {
 	for _, i := range d.items {
-		if c := p.companies[pairOf{cohort, i.metric}]; i.weather() || i.dear || d.paced(i) || c != nil && c.many {
+		if c := p.companies[pairOf{cohort, i.metric}]; i.weather() || i.along || i.dear || d.paced(i) || c != nil && c.many {
 			continue
 		}
 		own = append(own, i)
@@ -483,7 +555,7 @@ func (p *Peers) settled(at int64, cohort string, own []item) bool {
 	for _, i := range own {
 		c := p.companies[pairOf{cohort, i.metric}]
 		wait := int64(settleMS)
-		if i.kind == "unusual" {
+		if i.kind == "unusual" || i.departs() {
 			wait = settleInfo
 		}
 		if at >= i.told+wait || c == nil || c.series < fewSeries {

@@ -136,6 +136,7 @@ func (w *watch) fields(c codec) {
 	c.int32(&w.hint.no)
 	c.float32(&w.hint.score, &w.hint.value, &w.hint.usual, &w.hint.off)
 	c.uint8(&w.hint.seen)
+	c.bool(&w.hint.asked)
 	c.int32(&w.from)
 	c.float32(&w.changes, &w.swing, &w.often, &w.seldom, &w.off)
 	c.float32(&w.place.fast, &w.place.slow, &w.place.usual)
@@ -468,6 +469,7 @@ func (i *item) fields(c codec) {
 	c.int64(&i.since, &i.told, &i.score, &i.value, &i.usual)
 	c.uint32(&i.peers)
 	c.bool(&i.dear)
+	c.bool(&i.along)
 }
 
 // named writes a map in order of its keys, or reads it.

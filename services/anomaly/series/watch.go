@@ -178,6 +178,7 @@ type hint struct {
 	no                       int32
 	score, value, usual, off float32
 	seen                     uint8
+	asked                    bool // it was as far from its peers, too
 }
 
 // confirm takes how far a bucket is from where its series, and its peers, let it be expected. A value that the Detector
@@ -185,7 +186,11 @@ type hint struct {
 func (w *watch) confirm(no int32, off, times float64, d *Detector) {
 	h, v, least := &w.hint, math.Abs(off), d.grain.of(awayLeast)
 	if d.n > warmLevel {
-		if h.no == no && !w.far.high(v, times, least, w.weeks, turnsMany, distances) {
+		// One of a bucket that came too late to be held against the others is none.
+		switch far := w.far.high(v, times, least, w.weeks, turnsMany, distances); {
+		case h.no == no && far:
+			h.asked = true
+		case !h.asked:
 			*h = hint{}
 		}
 		w.far.learn(v, least, float64(d.n-warmLevel), distances)
