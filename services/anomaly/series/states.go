@@ -63,8 +63,10 @@ func (s *states) fields(c codec) {
 }
 
 const (
-	boundAgain = 2   // stretches at the least or greatest value that make it a bound, the one that goes on among them
-	boundFlat  = 144 // buckets, half a day, for what is flat at a bound
+	boundAgain = 2     // stretches at the least or greatest value that make it a bound, the one that goes on among them
+	boundFlat  = 144   // buckets, half a day, for what is flat at a bound
+	boundLong  = 2_016 // a week, where it often is
+	boundOften = .1    // share of buckets at a bound, from which on how it swings says how often it is off it
 )
 
 // bounds are the least and the greatest value that a series has said, and how often it came back to them: where it does,
@@ -73,14 +75,20 @@ type bounds struct {
 	low, high   float32
 	lows, highs uint8
 	there       bool
+	share       float32 // of the buckets that were at one, by and by
 }
 
 // see takes a bucket's mean; same says that the one before had it, too.
 func (b *bounds) see(v float32, same bool) {
 	if !b.there {
-		*b = bounds{v, v, 1, 1, true}
+		*b = bounds{v, v, 1, 1, true, 0}
 		return
 	}
+	at := 0.
+	if v <= b.low || v >= b.high {
+		at = 1
+	}
+	b.share += float32(float64(scaleWeight * (at - float64(b.share))))
 	if v < b.low {
 		b.low, b.lows = v, 1
 	} else if v == b.low && !same && b.lows < boundAgain {
@@ -99,8 +107,22 @@ func (w *watch) bounded(x float64) bool {
 	return w.states.n > statesMost && (v == b.low && b.lows >= boundAgain || v == b.high && b.highs >= boundAgain)
 }
 
+// often says whether a series is at a bound so often that how far it goes from row to row says how often it is off it: rain
+// mostly is none.
+func (b *bounds) often() bool { return b.share >= boundOften }
+
+// waits is for how many buckets what is at a bound is no flat line, of which it has been there for so many.
+func (b *bounds) waits(run int32) int32 {
+	before := 1 - float64((1-float64(b.share))*exponential(float64(scaleWeight*float64(min(run, boundLong)))))
+	if before >= boundOften {
+		return boundLong
+	}
+	return boundFlat
+}
+
 func (b *bounds) fields(c codec) {
 	c.float32(&b.low, &b.high)
 	c.uint8(&b.lows, &b.highs)
 	c.bool(&b.there)
+	c.float32(&b.share)
 }

@@ -200,6 +200,23 @@ func TestWhatComesBackToItsBoundIsNoFlatLineForHalfADay(t *testing.T) {
 	}
 }
 
+func TestRainThatMostlyIsNoneIsWeather(t *testing.T) {
+	for seed := range uint64(3) {
+		dice, verbs := rand.New(rand.NewPCG(seed, 23)), map[string]int{}
+		wet, at, alone := -1., int64(0), make([]float64, 8)
+		n := incidentsOf(8, 28, 10, dice, verbs, func(i int, now int64) float64 {
+			if now != at { // showers are shared, how much comes down is each gauge's own
+				at, wet = now, wet+.004*(-.5-wet)+.06*dice.NormFloat64()
+			}
+			alone[i] += .02*-alone[i] + .03*dice.NormFloat64()
+			return math.Round(10*max(0, wet+alone[i]+.1*dice.NormFloat64())) / 10
+		})
+		if n > 1 {
+			t.Errorf("%d incidents in four weeks: %v", n, verbs)
+		}
+	}
+}
+
 func TestALimitKnowsHowLittleWasSeen(t *testing.T) {
 	for _, turns := range []float64{1, 3, 10, 100, 1e5} {
 		from, far := 2.13, 11.7

@@ -320,7 +320,7 @@ func (w *watch) flatLine(d *Detector, b *bucket, x float64) {
 		w.run, w.from = 0, b.no
 	}
 	w.bounds.see(float32(x), same)
-	if w.stuck(d) && !(w.lived < weekKnown && onWeekend(w.from, b.no)) && !(w.bounded(x) && b.no-w.from < boundFlat) {
+	if w.stuck(d) && !(w.lived < weekKnown && onWeekend(w.from, b.no)) && !(w.bounded(x) && b.no-w.from < w.bounds.waits(b.no-w.from)) {
 		w.sticks(d, b.no)
 	}
 	if w.run < flatLeast {
@@ -373,7 +373,7 @@ func (w *watch) swinging(d *Detector, b *bucket, x, y float64) {
 	least := d.grain.of(swingLeast)
 	g := min(math.Abs(y-w.y), swingCap*max(float64(w.swings.usual), least))
 	w.swing += float32(float64(swingWeight * (g - float64(w.swing))))
-	if (w.stays() || w.counts || w.states.known(b.no)) && !w.is(noise) {
+	if (w.stays() || w.counts || w.states.known(b.no) || w.bounds.often()) && !w.is(noise) {
 		return // a switch that is thrown more often is no noise, and of a counter's steps rows that are lost make some
 	}
 	w.gauge(noise, &w.swings, float64(w.swing), swingTimes, least, true, d, b.no, x)
