@@ -102,7 +102,7 @@ func TestAnIncidentOpensOnceIsUpdatedInStepsAndResolved(t *testing.T) {
 	resolved := cut(t, b, at, over(silent("boilers", at, 0)))
 	if len(resolved) != 1 || resolved[0].Type() != event.TypeIncidentResolved || resolved[0].ResolvedAt != first || resolved[0].At != at || b.Open() != 0 ||
 		resolved[0].Why != "nothing of it was seen for 6 periods" || number(resolved[0].Numbers, worstName) != 40 ||
-		resolved[0].Title != "cohort boilers in region eu: 40 of 50 devices were silent from 2026-09-21 14:05 UTC to 2026-09-21 14:30 UTC, likely cause: power" {
+		resolved[0].Title != "cohort boilers in region eu: up to 40 of 50 devices were silent at once, from 2026-09-21 14:05 UTC to 2026-09-21 14:30 UTC, likely cause: power" {
 		t.Fatalf("%+v", resolved)
 	}
 	// Within twelve periods it is the same one; the thirteenth brings another.

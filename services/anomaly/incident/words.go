@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ const (
 	CauseClone          = "clone" // of security
 	CauseKnocking       = "knocking"
 	CauseEnrolmentBurst = "enrolment-burst"
+
+	// Registry is the gateway of a subject where it was the registry that refused.
+	Registry = "registry"
 
 	CauseMany = "many" // of any kind: more incidents of it than are told one by one
 )
@@ -108,7 +112,8 @@ func digest(kind event.IncidentKind, s event.Subject, more string) [sha256.Size]
 	return sha256.Sum256([]byte(strings.Join([]string{string(kind), s.Cohort, s.Region, s.Gateway, s.Rollout, s.Metric, s.Device, more}, "\x00")))
 }
 
-// title is an incident's in a list, for its detector gave none. Of a resolved one it says how many devices it was at worst.
+// title is an incident's in a list, for its detector gave none. Of a resolved one it says how many devices it was at worst, at
+// once: of a silence these need not have been silent from its beginning to its end.
 func title(i *event.Incident, worst uint32) string {
 	instant := func(at int64) string { return time.UnixMilli(at).UTC().Format("2006-01-02 15:04 UTC") }
 	since, is, are, n := "since "+instant(i.Since), "is", "are", i.Count
@@ -128,15 +133,19 @@ func title(i *event.Incident, worst uint32) string {
 	}
 	switch i.Kind {
 	case event.SilentCohort:
-		of := ""
+		who := fmt.Sprintf("%d %s", n, devices(n))
 		if all := number(i.Numbers, "expected"); all >= int64(n) && all > 0 {
-			of = fmt.Sprintf(" of %d", all)
+			who = fmt.Sprintf("%d of %d %s", n, all, devices(uint32(min(all, math.MaxUint32))))
+		}
+		silent := "silent"
+		if i.State == event.IncidentResolved && n > 1 {
+			who, silent = "up to "+who, "silent at once,"
 		}
 		cause := ""
 		if i.Cause != "" && i.Cause != CauseUnknown && i.Cause != CauseRegion {
 			cause = ", likely cause: " + i.Cause
 		}
-		return fmt.Sprintf("%s: %d%s %s %s silent %s%s", where(s), n, of, devices(n), are, since, cause)
+		return fmt.Sprintf("%s: %s %s %s %s%s", where(s), who, are, silent, since, cause)
 	case event.Pipeline:
 		if s.Gateway != "" {
 			return fmt.Sprintf("gateway %s %s out %s: our own side, not the devices", s.Gateway, is, since)
@@ -146,7 +155,11 @@ func title(i *event.Incident, worst uint32) string {
 		}
 		return "nothing " + is + " heard " + since + ": our own side, not the devices"
 	case event.UpdateFailure:
-		return fmt.Sprintf("rollout %s fails: %d %s with it %s worse off", s.Rollout, n, devices(n), are)
+		of := ""
+		if s.Cohort != "" {
+			of = " of cohort " + s.Cohort
+		}
+		return fmt.Sprintf("rollout %s%s fails: %d %s with it %s worse off", s.Rollout, of, n, devices(n), are)
 	case event.TelemetryAnomaly:
 		if s.Device != "" {
 			return fmt.Sprintf("%s: %s %s unlike before %s", s.Device, metric, is, since)
@@ -162,7 +175,10 @@ func title(i *event.Incident, worst uint32) string {
 	case CauseClone:
 		return fmt.Sprintf("%s looks like two devices %s", where(s), since)
 	case CauseKnocking:
-		return where(s) + ": an identity that is not let in keeps knocking " + since
+		if s.Gateway == Registry {
+			return "the registry: what is not allowed is tried again and again " + since
+		}
+		return where(s) + ": revoked identities keep knocking " + since
 	case CauseEnrolmentBurst:
 		return where(s) + ": far more devices enrol than usual " + since
 	}

@@ -251,10 +251,13 @@ func (j *Judge) knocking(at int64, turned bool, out []incident.Signal) []inciden
 		x.pass(at)
 		n, minutes := x.knocks.lastHour(), bits.OnesCount64(x.minutes)
 		need, spread := j.set.Knocks, j.set.KnockMinutes
-		s := incident.Signal{Cause: incident.CauseKnocking, Why: "Revoked identities go on trying. Find the devices, or whoever has their keys."}
+		s := incident.Signal{
+			Cause: incident.CauseKnocking,
+			Why:   "Revoked identities go on trying. Gateways count what they refuse, and not whom: the audit log says who was revoked. Find the devices, or whoever has their keys.",
+		}
 		switch kind, name, _ := strings.Cut(x.name, " "); {
 		case x.name == whereRegistry:
-			s.Subject.Gateway = "registry"
+			s.Subject.Gateway = incident.Registry
 			s.Why = "The registry refuses what is not allowed, again and again. The audit log says who tried, from where, and what."
 			need, spread = j.set.Attempts, 1
 		case kind == "region":

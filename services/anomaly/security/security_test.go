@@ -273,7 +273,7 @@ func TestAttemptsAtTheRegistryCountOnceWhateverTheShards(t *testing.T) {
 		t.Fatalf("%+v", said[0])
 	}
 	attempt.Count = 5
-	if said := j.Cut(day+minute, []page.Sign{attempt}); len(said) != 1 || said[0].Subject.Gateway != "registry" {
+	if said := j.Cut(day+minute, []page.Sign{attempt}); len(said) != 1 || said[0].Subject.Gateway != incident.Registry {
 		t.Errorf("%+v", said)
 	}
 }

@@ -132,6 +132,31 @@ func TestARunawayMetricIsToldWithinTheHourWithItsPrice(t *testing.T) {
 	}
 }
 
+func TestSeveralMetricsAreNamedAndCountedTogether(t *testing.T) {
+	of := func(name string, rate, forecast float64) hot {
+		return hot{name: name, verdict: verdict{rate: rate, forecast: forecast}}
+	}
+	all := []hot{of("rssi", 4_000, 1_000), of("temp", 2_000, 500), of("tilt", 600, 100), of("wind", 5_400, 900)}
+	for n, want := range []string{
+		2: "scales: rssi and temp come 4 times as much as forecast | rssi and temp are 6000 values/h, forecast 1500:",
+		3: "scales: rssi, temp and tilt come 4.125 times as much as forecast | rssi, temp and tilt are 6600 values/h, forecast 1600:",
+		4: "scales: rssi, temp, tilt and 1 more come 4.8 times as much as forecast | rssi, temp, tilt and 1 more are 12,000 values/h, forecast 2500:",
+	} {
+		if want == "" {
+			continue
+		}
+		// The cohort sends a great deal else, which is as it was.
+		s := NewForecasts(settings()).rises(begins+hour, "scales", &cohort{}, all[:n], verdict{rate: 90_000, forecast: 80_000}, verdict{})
+		if title, why, _ := strings.Cut(want, " | "); s.Title != title || !strings.Contains(s.Why, "UTC "+why) {
+			t.Errorf("%d: %s | %s", n, s.Title, s.Why)
+		}
+	}
+	s := NewForecasts(settings()).rises(begins+hour, "scales", &cohort{}, all[:1], verdict{rate: 90_000, forecast: 80_000}, verdict{})
+	if s.Title != "scales: rssi comes 4 times as much as forecast" || !strings.Contains(s.Why, "UTC rssi is 4000 values/h, forecast 1000:") {
+		t.Errorf("one: %s | %s", s.Title, s.Why)
+	}
+}
+
 func TestWhatItCostsThisMonth(t *testing.T) {
 	f, j := newFleet(settings(), 3, 1), NewForecasts(settings())
 	f.times = func(at int64, metric string) float64 {

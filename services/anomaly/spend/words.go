@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"muster.dev/proto/event"
@@ -40,18 +39,13 @@ func (f *Forecasts) rises(at int64, name string, c *cohort, found []hot, values,
 	usual := spent + float64(f.s.cost(c.values.usual(f.hour, c.known), c.bytes.usual(f.hour, c.known))*remaining)
 	costs := spent + float64(f.s.cost(values.rate, bytes.rate)*remaining)
 
-	what, unit, v := "what it sends", "values/h", values
+	what, unit, v, comes, is := "what it sends", "values/h", values, "comes", "is"
 	switch {
 	case len(found) == 1 || len(found) > 0 && c.told == found[0].name:
 		what, v = found[0].name, found[0].verdict
 	case len(found) > 1:
-		names := make([]string, 0, 3)
-		for _, h := range found[:min(3, len(found))] {
-			names = append(names, h.name)
-		}
-		if what = strings.Join(names, ", "); len(found) > 3 {
-			what += fmt.Sprintf(" and %d more", len(found)-3)
-		}
+		what, v = several(found)
+		comes, is = "come", "are"
 	case bytes.hot && !values.hot:
 		what, unit, v = "the size of what it sends", "bytes/h", bytes
 	}
@@ -68,10 +62,30 @@ func (f *Forecasts) rises(at int64, name string, c *cohort, found []hot, values,
 		factor = wideTimes
 	}
 	s.Thresholds = []event.Number{{Name: "rise", Micro: micro(f.s.Rise)}, {Name: "times", Micro: micro(factor)}}
-	s.Title = fmt.Sprintf("%s: %s comes %s times as much as forecast", name, what, short(times))
-	s.Why = fmt.Sprintf("since %s UTC %s is %s %s, forecast %s: at this rate the month costs %s %s, at the usual one %s",
-		time.UnixMilli(c.since).UTC().Format("2006-01-02 15:04"), what, short(v.rate), unit, short(v.forecast), short(costs), f.s.money(), short(usual))
+	s.Title = fmt.Sprintf("%s: %s %s %s times as much as forecast", name, what, comes, short(times))
+	s.Why = fmt.Sprintf("since %s UTC %s %s %s %s, forecast %s: at this rate the month costs %s %s, at the usual one %s",
+		time.UnixMilli(c.since).UTC().Format("2006-01-02 15:04"), what, is, short(v.rate), unit, short(v.forecast), short(costs), f.s.money(), short(usual))
 	return s
+}
+
+// several gives the names of metrics, three at most, and how much they are and should be together.
+func several(found []hot) (names string, all verdict) {
+	const most = 3
+	for i, h := range found {
+		all.rate, all.forecast = all.rate+h.rate, all.forecast+h.forecast
+		switch {
+		case i == 0:
+			names = h.name
+		case i == len(found)-1 && len(found) <= most:
+			names += " and " + h.name
+		case i < most:
+			names += ", " + h.name
+		}
+	}
+	if len(found) > most {
+		names += fmt.Sprintf(" and %d more", len(found)-most)
+	}
+	return names, all
 }
 
 // left gives the hours until the month's end.

@@ -35,6 +35,9 @@ func TestSilenceAfterAnUpdateIsAFailure(t *testing.T) {
 		t.Fatalf("%d signals", len(f.signals))
 	}
 	s := f.signals[0]
+	if want := "rollout r of firmware 2 to cohort c fails: 4 devices with it worse off"; s.Title != want {
+		t.Errorf("%q, want %q", s.Title, want)
+	}
 	if s.Kind != event.UpdateFailure || s.Cause != incident.CauseFailures || s.Subject != (event.Subject{Cohort: "c", Rollout: "r"}) || s.Count != 4 || s.Since > begin || s.Why != v.Why {
 		t.Errorf("%+v", s)
 	}

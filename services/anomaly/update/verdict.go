@@ -215,9 +215,15 @@ func (x *rollout) signal(at int64) (incident.Signal, bool) {
 	number := func(name string, value float64, unit string) event.Number {
 		return event.Number{Name: name, Micro: micro(value), Unit: unit}
 	}
+	count := max(s.failT, s.drawnFail[0], x.lost.count, uint32(len(v.Devices)))
+	devices := "devices"
+	if count == 1 {
+		devices = "device"
+	}
 	return incident.Signal{
 		Kind: event.UpdateFailure, Cause: x.cause(), Severity: event.SeverityCritical, Subject: x.subject(), Since: x.since, At: at, Evidence: s.begun,
-		Devices: v.Devices, Count: max(s.failT, s.drawnFail[0], x.lost.count, uint32(len(v.Devices))), Why: v.Why,
+		Title:   fmt.Sprintf("rollout %s of firmware %s to cohort %s fails: %d %s with it worse off", x.started.Rollout, x.started.Firmware, x.started.Cohort, count, devices),
+		Devices: v.Devices, Count: count, Why: v.Why,
 		Numbers: []event.Number{
 			number("stage", float64(x.stage), ""), number("updated", float64(v.Treated), "devices"), number("others", float64(v.Control), "devices"),
 			number("updated_failed", float64(v.FailedTreated), "devices"), number("others_failed", float64(v.FailedControl), "devices"),
