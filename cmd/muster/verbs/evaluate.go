@@ -63,7 +63,8 @@ Exit codes: 0 all that had to be told was; 2 a scenario or directory cannot be u
 		},
 	}
 	cmd.Flags().BoolVar(&o.all, "all", false, "every scenario of the library")
-	cmd.Flags().UintSliceVar(&o.seeds, "seed", nil, "play each with these seeds (default its own)")
+	cmd.Flags().UintSliceVar(&o.seeds, "seed", nil, "play each with these `SEEDS`, as 11,12, and not with its own")
+	cmd.Flags().Lookup("seed").DefValue = "" // which help does not show
 	cmd.Flags().StringVar(&o.nab, "nab", "", "a `DIR` with series and labels.json, as of the Numenta Anomaly Benchmark")
 	cmd.Flags().BoolVar(&o.false, "false", false, "say what each false incident said")
 	return cmd
@@ -112,7 +113,7 @@ func (f *frame) evaluateAll(cmd *cobra.Command, o *evaluation, names []string) (
 		all = append(all, outcome)
 	}
 	if f.json {
-		return missed, f.printJSON(all)
+		return missed, f.printJSON(outcomesShown(all))
 	}
 	return missed, evaluate.Table(f.Out, all)
 }
