@@ -123,7 +123,7 @@ func scenarioCheck(f *frame) *cobra.Command {
 					errs = append(errs, err)
 					continue
 				}
-				f.say("%s: %d cohorts, %d devices, %s", name, len(s.Cohorts), devicesOf(s), scenario.FormatSpan(s.Lasts))
+				f.say("%s: %s, %s, %s", name, counting(len(s.Cohorts), "cohort"), counting(devicesOf(s), "device"), scenario.FormatSpan(s.Lasts))
 			}
 			if len(errs) > 0 {
 				return misuse{errors.Join(errs...)}
@@ -131,6 +131,14 @@ func scenarioCheck(f *frame) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// counting writes a number of things, of which one is named without an s.
+func counting(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // listed is a line of `simulate list --json`.
