@@ -166,28 +166,30 @@ func TestEachCloneIsToBeToldAndOnlyByItsOwnCause(t *testing.T) {
 func TestAnIncidentOfARegionTellsOfEachCohortThatItNames(t *testing.T) {
 	s := pumps()
 	lines := enrolled(10)
-	other := func(l truth.Line) truth.Line {
-		l.Cohort, l.Device = "fans", strings.Replace(l.Device, "pump", "fan", 1)
+	of := func(cohort string, l truth.Line) truth.Line {
+		l.Cohort, l.Device = cohort, strings.Replace(l.Device, "pump", cohort, 1)
 		return l
 	}
 	s.Cohorts = append(s.Cohorts, scenario.Cohort{Name: "fans", Devices: 10, Interval: time.Minute}, scenario.Cohort{Name: "doors", Devices: 10, Interval: time.Minute})
 	for _, l := range enrolled(10) {
-		lines = append(lines, other(l))
+		lines = append(lines, of("fans", l), of("doors", l))
 	}
 	region := told(event.SilentCohort, "region", 1.1, 3)
 	region.Subject = event.Subject{Region: "west"}
 	for d := range 4 {
 		one := silent(d, 1, 3, "radio")
-		lines = append(lines, one, other(one))
-		region.Devices = append(region.Devices, event.Member{ID: one.Device, Since: int64(hour(1))}, event.Member{ID: other(one).Device, Since: int64(hour(1))})
+		for _, l := range []truth.Line{one, of("fans", one), of("doors", one)} { // of no cohort it names a half
+			lines = append(lines, l)
+			region.Devices = append(region.Devices, event.Member{ID: l.Device, Since: int64(hour(1))})
+		}
 	}
 	wants := Wants(s, lines)
 	j := Judge(wants, []Told{region}, lines, int64(hour(48)))
-	if len(j.Answers) != 2 || fmt.Sprint(j.Answers[0].Found, j.Answers[1].Found, j.False) != "[0] [0] []" || j.Answers[0].Delay != 6*time.Minute {
+	if len(j.Answers) != 3 || fmt.Sprint(j.Answers[0].Found, j.Answers[1].Found, j.Answers[2].Found, j.False) != "[0] [0] [0] []" || j.Answers[0].Delay != 6*time.Minute {
 		t.Fatalf("%+v, false %v", j.Answers, j.False)
 	}
 	region.Devices = region.Devices[:0]
-	for d := range 4 { // of fans it names none
+	for d := range 4 { // of the others it names none
 		region.Devices = append(region.Devices, event.Member{ID: fmt.Sprintf("pump-%d", d), Since: int64(hour(1))})
 	}
 	j = Judge(wants, []Told{region}, lines, int64(hour(48)))
