@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +111,7 @@ func TestCohortsOfAScenarioAreDefinedOnceWithTheirPlannedSleep(t *testing.T) {
 	w, err := world.New(&scenario.Scenario{Name: "night", Begins: time.Now(), Lasts: time.Hour, Cohorts: []scenario.Cohort{
 		{Name: "pumps", Devices: 1, ID: "pump-%d", Interval: 10 * time.Second, Sleep: &scenario.Sleep{Every: 24 * time.Hour, From: scenario.Clocktime(22 * time.Hour), For: 8 * time.Hour}},
 		{Name: "fans", Devices: 1, ID: "fan-%d", Interval: time.Minute},
+		{Name: "doors", Devices: 1, ID: "door-%d", Interval: time.Minute, Sleep: &scenario.Sleep{Every: 7 * 24 * time.Hour, From: scenario.Clocktime(20 * time.Hour), For: 8 * time.Hour}},
 	}}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +126,11 @@ func TestCohortsOfAScenarioAreDefinedOnceWithTheirPlannedSleep(t *testing.T) {
 	if len(pumps.Sleep) != 1 || len(pumps.Sleep[0].Days) != 7 || pumps.Sleep[0].From != "22:00" || pumps.Sleep[0].To != "06:00" || pumps.IntervalMS != 10_000 || pumps.Why != "scenario night" {
 		t.Errorf("%+v", pumps)
 	}
-	if len(defined) != 2 || fans.Sleep != nil || fans.IntervalMS != 60_000 {
+	// Weeks begin with Unix time, on a Thursday.
+	if doors := defined["doors"]; len(doors.Sleep) != 1 || !slices.Equal(doors.Sleep[0].Days, []string{"thu"}) || doors.Sleep[0].From != "20:00" || doors.Sleep[0].To != "04:00" {
+		t.Errorf("%+v", doors)
+	}
+	if len(defined) != 3 || fans.Sleep != nil || fans.IntervalMS != 60_000 {
 		t.Errorf("%+v", defined)
 	}
 }
